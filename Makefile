@@ -1,0 +1,28 @@
+# Two commands: `make demo` runs the main job end to end, `make test` passes the tests. Each sets up what is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+.PHONY: help setup demo test check bench lock clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: ## the virtual environment, the locked dependencies, a Chromium
+	@$(PYTHON) scripts/setup
+
+demo: setup ## a chat message becomes a reviewed pull request, on this machine; writes var/demo/
+	@$(BIN)/factoryctl demo
+
+test: setup ## every test that needs no account, no internet and no container engine
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## format, lint, types, import arrows, generated files, lock
+	@scripts/check
+
+bench: setup ## interleaved, as ratios; BENCH=name for one; writes var/bench/
+	@$(BIN)/python tests/bench/run.py $(BENCH)
+
+lock: setup ## writes requirements.lock anew
+	@scripts/lock
+
+clean: ## removes what was made here: .venv and var
+	rm -rf .venv var

@@ -1,0 +1,1 @@
+"""One interface to coding agents, its drivers, presets as data."""

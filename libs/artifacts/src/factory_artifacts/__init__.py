@@ -1,0 +1,1 @@
+"""Logs, screenshots and videos in S3-compatible storage; redaction; the evidence manifest."""

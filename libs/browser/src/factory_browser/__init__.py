@@ -1,0 +1,1 @@
+"""Scenarios as data, smoke checks, screencast, MP4."""

@@ -1,0 +1,1 @@
+"""What every service is built on: settings, broker, worker loop, logs, health."""

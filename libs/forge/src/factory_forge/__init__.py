@@ -1,0 +1,1 @@
+"""The trusted git mirror, and forges: pull requests, reviews, statuses."""

@@ -1,0 +1,1 @@
+"""The job: states, events, store, leases, hints, errors."""

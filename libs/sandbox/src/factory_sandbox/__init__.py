@@ -1,0 +1,1 @@
+"""One interface to a computer-like place for a job, and the small server inside it."""

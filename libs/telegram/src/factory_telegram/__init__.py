@@ -1,0 +1,1 @@
+"""The paced bot session and the words of the chat."""

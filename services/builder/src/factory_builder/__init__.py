@@ -1,0 +1,1 @@
+"""Runs the agent in rounds, tests the result, opens the pull request."""

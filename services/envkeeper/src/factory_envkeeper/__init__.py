@@ -1,0 +1,1 @@
+"""Makes the place of a job, keeps its app healthy, cleans up."""

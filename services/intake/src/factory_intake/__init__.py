@@ -1,0 +1,1 @@
+"""Hears the chats and turns messages into jobs."""

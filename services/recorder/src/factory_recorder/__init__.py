@@ -1,0 +1,1 @@
+"""Exercises the running app in a browser and films it."""

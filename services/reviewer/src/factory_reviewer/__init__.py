@@ -1,0 +1,1 @@
+"""Reviews the pull request under its own identity."""
