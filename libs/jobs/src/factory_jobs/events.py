@@ -75,7 +75,7 @@ class Noted(Event, frozen=True, tag="noted"):
 
 
 class FollowUp(Event, frozen=True, tag="follow_up"):
-    """A reply with a wish: a new request at `ready`, a steer while work runs, a retry with that text on a failed job."""
+    """A reply with a wish: a new request at `ready`, a steer while work runs, a retry with it on a failed job."""
 
     by: str
     text: str

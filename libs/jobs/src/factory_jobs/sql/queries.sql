@@ -1,0 +1,300 @@
+-- name: get
+-- One job as it stands.
+SELECT * FROM jobs WHERE id = $1;
+
+-- name: now
+-- The only clock for stamps.
+SELECT now();
+
+-- name: insert_job
+-- A job begins as `received`.
+INSERT INTO jobs (id, state, project, snapshot, repo, title, rounds_max, budget)
+VALUES ($1, 'received', $2, $3, $4, $5, $6, $7) RETURNING *;
+
+-- name: insert_created
+-- The first event of a job; its history begins here.
+INSERT INTO job_events (job_id, seq, kind, "to", actor, epoch, data)
+VALUES ($1, 1, 'created', 'received', $2, 0, '{"request_no": 1, "round": 0, "attempt": 1}');
+
+-- name: insert_request
+-- A message is taken once: no row where its source was seen before.
+INSERT INTO requests (job_id, source, chat, message_id, author, text, link) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (source) DO NOTHING RETURNING id;
+
+-- name: insert_update
+-- An update that makes no request is handled once all the same.
+INSERT INTO updates (source) SELECT $1 WHERE NOT EXISTS (SELECT 1 FROM requests WHERE source = $1)
+ON CONFLICT DO NOTHING RETURNING source;
+
+-- name: known_source
+-- Whether an update was handled before.
+SELECT EXISTS (SELECT 1 FROM requests WHERE source = $1) OR EXISTS (SELECT 1 FROM updates WHERE source = $1);
+
+-- name: apply
+-- The transition, its event and its errands in one call; no row: version or epoch is no longer so.
+SELECT * FROM job_apply($1, $2, $3, $4, $5, $6, $7);
+
+-- name: claim
+-- Takes the lease where the job is free and due.
+SELECT * FROM job_claim($1, $2, $3, $4, $5, $6);
+
+-- name: renew
+-- 0 rows: fenced.
+UPDATE jobs SET lease_until = now() + make_interval(secs => $3) WHERE id = $1 AND lease_epoch = $2 AND lease_owner IS NOT NULL
+RETURNING lease_until;
+
+-- name: mark_hinted
+-- Counts the hint up; only one of several sweepers gets the row.
+UPDATE jobs SET hinted_at = now(), hint_no = hint_no + 1 WHERE id = $1 AND seq = $2 AND hinted_at IS NOT DISTINCT FROM $3
+RETURNING hint_no;
+
+-- name: due_hints
+-- Jobs that nobody holds and whose last hint is old: 15 s at first, then as long again as they have waited, to 2 min.
+SELECT * FROM jobs
+WHERE state = ANY ($1) AND lease_owner IS NULL AND waiting IS NULL AND next_attempt_at <= now()
+  AND (hinted_at IS NULL OR now() - hinted_at > least(interval '120 s',
+       greatest(make_interval(secs => $2), hinted_at - greatest(entered_at, next_attempt_at))))
+ORDER BY next_attempt_at LIMIT 100;
+
+-- name: forget_hints
+-- The stream was made anew: everything is hinted again.
+WITH j AS (UPDATE jobs SET hinted_at = NULL WHERE hinted_at IS NOT NULL)
+UPDATE errands SET hinted_at = NULL WHERE hinted_at IS NOT NULL AND done_at IS NULL;
+
+-- name: expired_leases
+-- Their holders renew no longer.
+SELECT * FROM jobs WHERE lease_owner IS NOT NULL AND lease_until < now() LIMIT 100;
+
+-- name: past_deadline
+-- States and their deadlines in seconds, as two arrays.
+SELECT j.* FROM jobs j JOIN unnest($1::text[], $2::float[]) AS d (state, within) ON d.state = j.state
+WHERE j.lease_owner IS NOT NULL AND j.claimed_at + make_interval(secs => d.within) < now() LIMIT 100;
+
+-- name: open_questions
+-- Whatever waits for a person longer than the given seconds.
+SELECT * FROM jobs WHERE waiting IS NOT NULL AND (waiting->>'since')::timestamptz < now() - make_interval(secs => $1)
+  AND state NOT IN ('merged', 'failed', 'cancelled') LIMIT 100;
+
+-- name: previews_over
+-- Ready jobs whose app has been up for as long as the project wants it.
+SELECT * FROM jobs WHERE state = 'ready_for_human_review' AND sandbox IS NOT NULL AND lease_owner IS NULL
+  AND entered_at + make_interval(secs => 3600 * coalesce((snapshot->>'preview_hours')::float, 24)) < now() LIMIT 100;
+
+-- name: lost_nodes
+-- Jobs placed on a node of which no envkeeper was seen for the given seconds.
+SELECT j.* FROM jobs j WHERE j.node IS NOT NULL AND j.placement IS NOT NULL
+  AND (j.state NOT IN ('merged', 'failed', 'cancelled') OR j.cleanup = 'pending')
+  AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.node = j.node AND n.role = 'envkeeper'
+                  AND n.seen_at > now() - make_interval(secs => $1)) LIMIT 100;
+
+-- name: seen
+-- A process says that it lives.
+INSERT INTO nodes (node, role, owner) VALUES ($1, $2, $3)
+ON CONFLICT (node, role, owner) DO UPDATE SET seen_at = now();
+
+-- name: live_roles
+-- Which roles were seen on a node within the given seconds.
+SELECT DISTINCT role FROM nodes WHERE node = $1 AND seen_at > now() - make_interval(secs => $2);
+
+-- name: unread
+-- Messages that no plan and no round has taken up.
+SELECT * FROM requests WHERE job_id = $1 AND read_by IS NULL ORDER BY id;
+
+-- name: mark_read
+-- Says which work took the messages up.
+UPDATE requests SET read_by = $2 WHERE job_id = $1 AND id = ANY ($3) AND read_by IS NULL;
+
+-- name: requests
+-- Everything people said about a job.
+SELECT * FROM requests WHERE job_id = $1 ORDER BY id;
+
+-- name: insert_plan
+-- Plans are immutable; a second try of the same request keeps the first.
+INSERT INTO plans (job_id, request_no, plan) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: plan
+-- The plan of a request, or the newest before it.
+SELECT plan FROM plans WHERE job_id = $1 AND request_no <= $2 ORDER BY request_no DESC LIMIT 1;
+
+-- name: plans
+-- All plans of a job, oldest first.
+SELECT request_no, plan, at FROM plans WHERE job_id = $1 ORDER BY request_no;
+
+-- name: put_round
+-- What is known of a round grows; null keeps what stands.
+INSERT INTO rounds (job_id, request_no, round, commit, parent, outcome, summary, feedback, bundle, proved, spent)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10, false), coalesce($11, '{}'))
+ON CONFLICT (job_id, request_no, round) DO UPDATE SET
+    commit = coalesce(excluded.commit, rounds.commit), parent = coalesce(excluded.parent, rounds.parent),
+    outcome = coalesce(excluded.outcome, rounds.outcome), summary = coalesce(excluded.summary, rounds.summary),
+    feedback = coalesce(excluded.feedback, rounds.feedback), bundle = coalesce(excluded.bundle, rounds.bundle),
+    proved = coalesce($10, rounds.proved), spent = coalesce($11, rounds.spent);
+
+-- name: rounds
+-- All rounds of a job in order.
+SELECT * FROM rounds WHERE job_id = $1 ORDER BY request_no, round;
+
+-- name: insert_evidence
+-- Evidence is keyed by commit; the newest of a kind counts.
+INSERT INTO evidence (job_id, commit, kind, ok, data, epoch, request_no, round) VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: evidence
+-- The newest evidence of each kind for a commit.
+SELECT DISTINCT ON (kind) * FROM evidence WHERE job_id = $1 AND commit = $2 ORDER BY kind, id DESC;
+
+-- name: all_evidence
+-- Everything that was found, oldest first.
+SELECT * FROM evidence WHERE job_id = $1 ORDER BY id;
+
+-- name: insert_artifact
+-- A row only after the object stands; the same key again changes nothing.
+INSERT INTO artifacts (job_id, commit, state, kind, name, key, sha256, size, content_type, epoch)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (key) DO UPDATE
+SET sha256 = excluded.sha256, size = excluded.size;
+
+-- name: artifacts
+-- All artifacts of a job, oldest first.
+SELECT * FROM artifacts WHERE job_id = $1 ORDER BY id;
+
+-- name: artifact
+-- One artifact by what its link says.
+SELECT * FROM artifacts WHERE job_id = $1 AND sha256 = $2 ORDER BY id DESC LIMIT 1;
+
+-- name: put_base
+-- Once per base commit.
+INSERT INTO base_results (repo, base_sha, data) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: base
+-- What smoke and suites said of the base.
+SELECT data FROM base_results WHERE repo = $1 AND base_sha = $2;
+
+-- name: intend
+-- Writes the intent where there is none and gives what stands.
+INSERT INTO effects (job_id, key, intent, epoch) VALUES ($1, $2, $3, $4)
+ON CONFLICT (job_id, key) DO UPDATE SET epoch = excluded.epoch RETURNING intent, result, at;
+
+-- name: effect_result
+-- A fenced holder may still write the result.
+UPDATE effects SET result = $3, done_at = now() WHERE job_id = $1 AND key = $2;
+
+-- name: effects
+-- Everything that was done outside.
+SELECT * FROM effects WHERE job_id = $1 ORDER BY at;
+
+-- name: decide
+-- An answer of a person, kept for the commit it was about.
+INSERT INTO decisions (job_id, kind, sha, answer, by) VALUES ($1, $2, $3, $4, $5);
+
+-- name: decision
+-- The newest answer; a gate answered for this commit does not ask again.
+SELECT answer, by, at FROM decisions WHERE job_id = $1 AND kind = $2 AND sha = $3 ORDER BY id DESC LIMIT 1;
+
+-- name: decisions
+-- All answers about a job.
+SELECT * FROM decisions WHERE job_id = $1 ORDER BY id;
+
+-- name: own
+-- The ledger, written before the thing exists.
+INSERT INTO owned (job_id, placement, node, kind, ref) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (job_id, placement, kind, ref) DO UPDATE SET freed_at = NULL;
+
+-- name: free
+-- What is gone; null kind: everything of the placement.
+UPDATE owned SET freed_at = now() WHERE job_id = $1 AND placement = $2 AND freed_at IS NULL
+  AND ($3::text IS NULL OR kind = $3);
+
+-- name: owned_on
+-- What a node's ledger still holds.
+SELECT o.*, j.state, j.placement AS placed, j.node AS placed_on FROM owned o JOIN jobs j ON j.id = o.job_id
+WHERE o.node = $1 AND o.freed_at IS NULL ORDER BY o.at;
+
+-- name: next_placement
+-- Placements are numbered through a job's whole life.
+SELECT coalesce(max(placement), 0) + 1 FROM owned WHERE job_id = $1;
+
+-- name: due_errands
+-- Errands that nobody holds; the same doubling as for jobs.
+SELECT * FROM errands WHERE done_at IS NULL AND kind = ANY ($1) AND (lease_until IS NULL OR lease_until < now())
+  AND next_attempt_at <= now() AND (hinted_at IS NULL OR now() - hinted_at > least(interval '120 s',
+       greatest(make_interval(secs => $2), hinted_at - next_attempt_at))) ORDER BY id LIMIT 100;
+
+-- name: mark_errand_hinted
+-- Counts the hint up; only one of several sweepers gets the row.
+UPDATE errands SET hinted_at = now(), hint_no = hint_no + 1 WHERE id = $1 AND hinted_at IS NOT DISTINCT FROM $2
+RETURNING hint_no;
+
+-- name: claim_errand
+-- Takes an errand for 60 s.
+UPDATE errands SET lease_owner = $2, lease_epoch = lease_epoch + 1, lease_until = now() + interval '60 s', attempt = attempt + 1
+WHERE id = (SELECT id FROM errands WHERE id = $1 AND done_at IS NULL AND (lease_until IS NULL OR lease_until < now())
+            AND next_attempt_at <= now() AND (node IS NULL OR $3::text IS NULL OR node = $3) FOR UPDATE SKIP LOCKED)
+RETURNING *;
+
+-- name: renew_errand
+-- An errand that takes long keeps its lease.
+UPDATE errands SET lease_until = now() + interval '60 s' WHERE id = $1 AND lease_epoch = $2 AND done_at IS NULL RETURNING id;
+
+-- name: finish_errand
+-- Done, with what came of it.
+UPDATE errands SET done_at = now(), result = $3, lease_owner = NULL, lease_until = NULL WHERE id = $1 AND lease_epoch = $2
+RETURNING id;
+
+-- name: delay_errand
+-- Not this time.
+UPDATE errands SET lease_owner = NULL, lease_until = NULL, hinted_at = NULL, result = $4,
+    next_attempt_at = now() + make_interval(secs => $3) WHERE id = $1 AND lease_epoch = $2;
+
+-- name: open_errands
+-- What is still to be done beside a job's state.
+SELECT * FROM errands WHERE job_id = $1 AND done_at IS NULL ORDER BY id;
+
+-- name: errands
+-- All errands of a job.
+SELECT * FROM errands WHERE job_id = $1 ORDER BY id;
+
+-- name: history
+-- Every stay in every state.
+SELECT * FROM history WHERE job_id = $1 ORDER BY seq;
+
+-- name: events
+-- The append-only log of a job.
+SELECT * FROM job_events WHERE job_id = $1 ORDER BY seq;
+
+-- name: jobs
+-- The newest jobs, of one project or of all, live ones only where asked.
+SELECT * FROM jobs WHERE ($1::text IS NULL OR project = $1) AND (NOT $2 OR state NOT IN ('merged', 'failed', 'cancelled'))
+ORDER BY created_at DESC LIMIT $3;
+
+-- name: queue_place
+-- How many due jobs of the same state stand before this one.
+SELECT count(*) FROM jobs o, jobs j WHERE j.id = $1 AND o.state = j.state AND o.lease_owner IS NULL AND o.waiting IS NULL
+  AND o.created_at < j.created_at;
+
+-- name: job_of_message
+-- A reply finds its job by the message it answers: what the bot sent, or what a person wrote.
+SELECT job_id FROM messages WHERE chat = $1 AND message_id = $2
+UNION ALL SELECT job_id FROM requests WHERE chat = $1 AND message_id = $2 LIMIT 1;
+
+-- name: messages
+-- What the chats show of a job.
+SELECT * FROM messages WHERE job_id = $1 ORDER BY at;
+
+-- name: behind
+-- Jobs of which a chat shows less than there is: each chat that a request came from has one status message.
+SELECT j.id, j.seq, c.chat FROM jobs j
+CROSS JOIN LATERAL (SELECT DISTINCT r.chat FROM requests r WHERE r.job_id = j.id AND r.chat IS NOT NULL) c
+LEFT JOIN messages m ON m.job_id = j.id AND m.chat = c.chat AND m.kind = 'status'
+WHERE coalesce(m.shown_seq, 0) < j.seq AND j.replay_of IS NULL
+  AND (m.lease_until IS NULL OR m.lease_until < now()) ORDER BY j.entered_at LIMIT 100;
+
+-- name: lease_message
+-- Two notifiers never reorder edits of one message.
+INSERT INTO messages (job_id, chat, kind, lease_owner, lease_until) VALUES ($1, $2, $3, $4, now() + interval '30 s')
+ON CONFLICT (job_id, chat, kind) DO UPDATE SET lease_owner = excluded.lease_owner, lease_until = excluded.lease_until
+WHERE messages.lease_until IS NULL OR messages.lease_until < now() OR messages.lease_owner = excluded.lease_owner
+RETURNING *;
+
+-- name: shown
+-- What the message shows now; the lease is handed back.
+UPDATE messages SET message_id = coalesce($4, message_id), shown_seq = greatest(shown_seq, $5), text = $6,
+    lease_owner = NULL, lease_until = NULL WHERE job_id = $1 AND chat = $2 AND kind = $3;

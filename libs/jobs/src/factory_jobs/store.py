@@ -1,0 +1,238 @@
+"""The jobs in Postgres: the only place where a transition is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from . import events as ev
+from . import machine
+from .db import Queries
+from .errors import Fenced, IllegalMove, NoSuchJob, Stale
+from .ids import new_job_id
+from .job import Job
+from .machine import ERRAND_OWNER, PHASES, WORKING, Role, State
+from .queries import QUERIES
+
+LEASE = 30.0  # seconds
+HINT_AFTER = 15.0  # seconds before a hint is made again
+
+
+class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of a person. `source` names it once for ever, e.g. `telegram:<bot>:<update_id>`."""
+
+    source: str
+    author: str
+    text: str
+    chat: str | None = None
+    message_id: int | None = None
+    link: str | None = None
+
+
+class Errand(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `errands`."""
+
+    id: int
+    job_id: str
+    kind: str
+    node: str | None
+    data: dict[str, Any]
+    lease_epoch: int
+    attempt: int
+    hinted_at: datetime | None
+    hint_no: int
+
+
+def to_job(row: asyncpg.Record) -> Job:
+    return msgspec.convert(dict(row), Job)
+
+
+def to_errand(row: asyncpg.Record) -> Errand:
+    return msgspec.convert(dict(row), Errand)
+
+
+class Store(Queries):
+    """Jobs, their leases and their hints. Every method is one statement or one transaction."""
+
+    async def get(self, job_id: str) -> Job:
+        """Raises NoSuchJob."""
+        row = await self.row("get", job_id)
+        if row is None:
+            raise NoSuchJob(job_id)
+        return to_job(row)
+
+    async def create(
+        self, *, project: str, snapshot: dict[str, Any], repo: str, title: str, request: NewRequest
+    ) -> Job | None:
+        """A new job in `received`; None where the request's source was taken before."""
+        job_id = new_job_id()
+        rounds, budget = snapshot.get("rounds", 5), snapshot.get("budget") or {}
+        async with self.pool.acquire() as c, c.transaction():
+            if await c.fetchval(QUERIES["known_source"], request.source):
+                return None
+            row = await c.fetchrow(QUERIES["insert_job"], job_id, project, snapshot, repo, title, rounds, budget)
+            if not await self._insert_request(c, job_id, request):
+                raise asyncpg.UniqueViolationError("the same update, taken by two at once")
+            await c.execute(QUERIES["insert_created"], job_id, request.author)
+        assert row is not None
+        return to_job(row)
+
+    @staticmethod
+    async def _insert_request(c: Any, job_id: str, r: NewRequest) -> bool:
+        args = (job_id, r.source, r.chat, r.message_id, r.author, r.text, r.link)
+        return await c.fetchval(QUERIES["insert_request"], *args) is not None
+
+    async def apply(self, job: Job, event: ev.Event, *, actor: str, epoch: int | None = None, **data: Any) -> Job:
+        """Decides and writes the transition. Under a lease give its `epoch`; from outside give none.
+
+        The row may have moved on meanwhile by an event from outside (a steer, a note): then it is read again and
+        decided anew, as long as the lease holds and the state is the one that the caller worked on.
+        Returns the new row; the same row where the event was absorbed. Raises Fenced, Stale, IllegalMove.
+        """
+        state = job.state
+        while True:
+            try:
+                move = machine.decide(job, event, await self._time_for(event))
+            except machine.Illegal as e:
+                raise IllegalMove(job.id, why=str(e)) from e
+            if move is None:
+                return job
+            told = msgspec.to_builtins(event) | data
+            args = (job.id, job.version, epoch, event.kind, actor, told, msgspec.to_builtins(move))
+            if (row := await self.row("apply", *args)) is not None:
+                return to_job(row)
+            job = await self.get(job.id)
+            if epoch is not None and (job.lease_epoch != epoch or job.lease_owner is None):
+                raise Fenced(job.id, epoch=epoch, now=job.lease_epoch)
+            if epoch is not None and job.state != state:
+                raise Stale(job.id, was=state, now=job.state)
+
+    async def _time_for(self, event: ev.Event) -> datetime:
+        """Postgres' now() where the move depends on the time."""
+        if isinstance(event, ev.Asked | ev.FellBack):
+            return await self.value("now")
+        return datetime.min
+
+    async def tell(self, job_id: str, event: ev.Event, *, actor: str, request: NewRequest | None = None) -> Job | None:
+        """Something from outside, with the message that said it. None where that message was taken before.
+
+        The message is stored first: where the transition then loses a race it is still there, unread, and the job's
+        next look finds it.
+        """
+        job = await self.get(job_id)
+        if request is not None:
+            async with self.pool.acquire() as c:
+                if await c.fetchval(QUERIES["known_source"], request.source):
+                    return None
+                if isinstance(event, ev.FollowUp) and not await self._insert_request(c, job_id, request):
+                    return None
+        return await self.apply(job, event, actor=actor)
+
+    async def answer(self, job_id: str, event: ev.Answered, *, actor: str) -> Job:
+        """Keeps the decision and goes on with it."""
+        job = await self.get(job_id)
+        await self.run(
+            "decide", job_id, event.ask, event.sha or (job.waiting.sha if job.waiting else ""), event.answer, event.by
+        )
+        return await self.apply(job, event, actor=actor)
+
+    # ── leases ────────────────────────────────────────────────────────────────
+
+    async def claim(
+        self, job_id: str, states: Iterable[str], *, owner: str, node: str | None = None, node_limit: int | None = None
+    ) -> Job | None:
+        """Takes the lease, epoch + 1, for LEASE seconds. None: held, waiting, not due, limited, or moved on."""
+        row = await self.row("claim", job_id, list(states), owner, node, LEASE, node_limit)
+        return to_job(row) if row else None
+
+    async def renew(self, job_id: str, epoch: int) -> datetime | None:
+        """The new end of the lease; None means fenced."""
+        return await self.value("renew", job_id, epoch, LEASE)
+
+    # ── hints and what the sweep looks for ────────────────────────────────────
+
+    async def mark_hinted(self, job: Job) -> int | None:
+        """The number of the hint to publish now; None where another process does it."""
+        return await self.value("mark_hinted", job.id, job.seq, job.hinted_at)
+
+    async def due_hints(self, states: Iterable[str]) -> list[Job]:
+        return [to_job(r) for r in await self.all("due_hints", list(states), HINT_AFTER)]
+
+    async def forget_hints(self) -> None:
+        await self.run("forget_hints")
+
+    async def swept(self) -> list[tuple[Job, ev.Event]]:
+        """What time alone has done to jobs: each with the event to apply. The store decides nothing here."""
+        states = sorted(WORKING)
+        withins = [float(PHASES[s].within) for s in states]
+        found: list[tuple[Job, ev.Event]] = []
+        for query, args, event in (
+            ("expired_leases", (), ev.LeaseExpired()),
+            ("past_deadline", (states, withins), ev.DeadlinePassed()),
+            ("open_questions", (machine.ANSWER_WITHIN.total_seconds(),), ev.Unanswered()),
+            ("previews_over", (), ev.PreviewOver()),
+            ("lost_nodes", (60.0,), ev.SandboxLost(reason="its node has not been seen for 60 s")),
+        ):
+            found += [(to_job(r), event) for r in await self.all(query, *args)]
+        reminders = await self.all("open_questions", machine.REMIND_AFTER.total_seconds())
+        return found + [(j, ev.Reminded()) for j in map(to_job, reminders) if j.waiting and not j.waiting.reminded]
+
+    # ── errands ───────────────────────────────────────────────────────────────
+
+    async def due_errands(self, role: Role) -> list[Errand]:
+        kinds = [k for k, r in ERRAND_OWNER.items() if r is role]
+        return [to_errand(r) for r in await self.all("due_errands", kinds, HINT_AFTER)]
+
+    async def mark_errand_hinted(self, errand: Errand) -> int | None:
+        return await self.value("mark_errand_hinted", errand.id, errand.hinted_at)
+
+    async def open_errands(self, job_id: str) -> list[Errand]:
+        return [to_errand(r) for r in await self.all("open_errands", job_id)]
+
+    async def claim_errand(self, errand_id: int, *, owner: str, node: str | None = None) -> Errand | None:
+        row = await self.row("claim_errand", errand_id, owner, node)
+        return to_errand(row) if row else None
+
+    async def renew_errand(self, errand: Errand) -> bool:
+        return await self.value("renew_errand", errand.id, errand.lease_epoch) is not None
+
+    async def finish_errand(self, errand: Errand, result: str = "done") -> bool:
+        return await self.value("finish_errand", errand.id, errand.lease_epoch, result) is not None
+
+    async def delay_errand(self, errand: Errand, seconds: float, why: str) -> None:
+        await self.run("delay_errand", errand.id, errand.lease_epoch, seconds, why)
+
+    # ── nodes ─────────────────────────────────────────────────────────────────
+
+    async def seen(self, node: str, role: str, owner: str) -> None:
+        await self.run("seen", node, role, owner)
+
+    async def live_roles(self, node: str, within: float = 30) -> set[str]:
+        return {r["role"] for r in await self.all("live_roles", node, within)}
+
+    # ── looking ───────────────────────────────────────────────────────────────
+
+    async def jobs(self, project: str | None = None, *, live: bool = False, limit: int = 50) -> list[Job]:
+        return [to_job(r) for r in await self.all("jobs", project, live, limit)]
+
+    async def history(self, job_id: str) -> list[dict[str, Any]]:
+        """Every stay: state, entered, left, actor, role, attempt, round, tries, within, artifacts, messages."""
+        return [_stay(dict(r)) for r in await self.all("history", job_id)]
+
+    async def events(self, job_id: str) -> Sequence[asyncpg.Record]:
+        return await self.all("events", job_id)
+
+    async def queue_place(self, job_id: str) -> int:
+        """0: next."""
+        return await self.value("queue_place", job_id) or 0
+
+
+def _stay(row: dict[str, Any]) -> dict[str, Any]:
+    phase = PHASES[State(row["state"])]
+    actor = row.pop("claimed_by") or row.pop("ended_by") or phase.owner.value
+    row.pop("ended_by", None)
+    return row | {"actor": actor, "role": phase.owner.value, "tries": machine.TRIES, "within": phase.within}
