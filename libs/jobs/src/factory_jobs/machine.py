@@ -193,7 +193,7 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
 ERRAND_OWNER: dict[str, Role] = {"cleanup": R.ENVKEEPER, "reset_sandbox": R.ENVKEEPER, "close_pr": R.BUILDER}
 
 
-class Move(msgspec.Struct, frozen=True, kw_only=True):
+class Move(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the store writes in one statement. `set` are columns; `delay` seconds until the next claim."""
 
     to: State
@@ -266,7 +266,12 @@ def _done(job: Job, phase: Phase, event: ev.Done) -> Move:
             changes |= {"proved_sha": job.work_sha, "verdict": None}
         case S.REVIEW_RUNNING:
             return _to_ready(job, changes | {"verify": False})
-    return Move(to=phase.to, set=changes)
+    return _on(job, phase.to, changes)
+
+
+def _on(job: Job, to: State, changes: dict[str, Any]) -> Move:
+    """To the next work: the lease is kept where the same role does it."""
+    return Move(to=to, set=changes, release=PHASES[to].owner is not PHASES[State(job.state)].owner)
 
 
 def _fell_back(job: Job, phase: Phase, event: ev.FellBack, now: datetime) -> Move:
@@ -283,7 +288,7 @@ def _fell_back(job: Job, phase: Phase, event: ev.FellBack, now: datetime) -> Mov
         return _to_ready(job, {**event.facts, "verify": False, "waiting": asks, "attempt": 1})
     if job.round >= job.rounds_max:
         return _end(job, out_of_rounds(job), facts=event.facts)
-    return Move(to=phase.back, set={**event.facts, "round": job.round + 1, "attempt": 1})
+    return _on(job, phase.back, {**event.facts, "round": job.round + 1, "attempt": 1})
 
 
 def out_of_rounds(job: Job) -> Failure:

@@ -4,6 +4,8 @@ from importlib.resources import files
 
 import asyncpg
 
+TABLE = """CREATE TABLE IF NOT EXISTS schema_migrations (
+    number int PRIMARY KEY, name text NOT NULL, at timestamptz NOT NULL DEFAULT now())"""
 LOCK = 0x5F_FAC7  # any number that nobody else uses in this database
 
 
@@ -18,9 +20,7 @@ async def migrate(connection: asyncpg.Connection) -> list[str]:
     applied: list[str] = []
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS schema_migrations (number int PRIMARY KEY, name text NOT NULL, at timestamptz DEFAULT now())"
-        )
+        await connection.execute(TABLE)
         done = {r["number"] for r in await connection.fetch("SELECT number FROM schema_migrations")}
         for number, name, sql in migrations():
             if number not in done:

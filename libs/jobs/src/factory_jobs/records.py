@@ -1,4 +1,4 @@
-"""What is known about a job beside its row: requests, plans, rounds, evidence, artifacts, effects, decisions, ledger."""
+"""What is known about a job beside its row: messages, plans, rounds, evidence, artifacts, effects, the ledger."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import msgspec
 
 from .db import Queries
 from .job import Job
-
 
 T = TypeVar("T")
 
@@ -211,7 +210,7 @@ class Records(Queries):
     # ── outside effects ───────────────────────────────────────────────────────
 
     async def intend(self, job: Job, key: str, intent: Any) -> Effect:
-        """Writes the intent where there is none; gives what stands, with a result if the act is known to have happened."""
+        """Writes the intent where there is none; gives what stands, with a result where the act is known."""
         row = await self.row("intend", job.id, key, intent, job.lease_epoch)
         return msgspec.convert(dict(row or {}), Effect)
 

@@ -323,7 +323,7 @@ END $$;
 -- What the vision wants of every state: times, agent, attempt, round, logs and artifacts, chat messages.
 CREATE VIEW history AS
 WITH entries AS (
-    SELECT e.*, (e."from" IS DISTINCT FROM e."to" OR e.kind IN ('created', 'fell_back', 'follow_up') ) AS enters
+    SELECT e.*, (e."from" IS DISTINCT FROM e."to" OR e.kind IN ('created', 'fell_back')) AS enters
     FROM job_events e
 ), stays AS (
     SELECT e.job_id, e.seq, e."to" AS state, e.at AS entered,
