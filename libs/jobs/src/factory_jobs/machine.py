@@ -25,10 +25,11 @@ from .job import Job, Waiting
 MINUTE = 60
 HOUR = 60 * MINUTE
 TRIES = 3  # of one state, after faults of ours
+OUTSIDE_TRIES = 12  # after faults of the outside, which pass: about 20 minutes with the waits below
 LOSSES = 3  # sandboxes that one request may lose
 ANSWER_WITHIN = timedelta(days=7)
 REMIND_AFTER = timedelta(days=1)
-BACKOFF = (2, 10, 30)  # seconds before the 2nd, 3rd, … try
+BACKOFF = (2, 10, 30, 60, 120)  # seconds before the 2nd, 3rd, … try
 
 
 class State(StrEnum):
@@ -305,7 +306,7 @@ def _again(
     job: Job, failure: Failure, *, delay: float = 0, facts: dict[str, Any] | None = None, fence: bool = False
 ) -> Move:
     """The same state once more, or the end of the tries."""
-    if job.attempt >= TRIES:
+    if job.attempt >= (OUTSIDE_TRIES if failure.blame == "outside" else TRIES):
         return _end(job, failure, facts=facts, fence=fence)
     wait = delay or BACKOFF[min(job.attempt, len(BACKOFF)) - 1]
     changes = {**(facts or {}), "attempt": job.attempt + 1}

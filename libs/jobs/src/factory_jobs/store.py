@@ -58,6 +58,10 @@ def to_errand(row: asyncpg.Record) -> Errand:
 class Store(Queries):
     """Jobs, their leases and their hints. Every method is one statement or one transaction."""
 
+    def __init__(self, pool: asyncpg.Pool, *, lease: float = LEASE) -> None:
+        super().__init__(pool)
+        self.lease = lease
+
     async def get(self, job_id: str) -> Job:
         """Raises NoSuchJob."""
         row = await self.row("get", job_id)
@@ -145,13 +149,13 @@ class Store(Queries):
     async def claim(
         self, job_id: str, states: Iterable[str], *, owner: str, node: str | None = None, node_limit: int | None = None
     ) -> Job | None:
-        """Takes the lease, epoch + 1, for LEASE seconds. None: held, waiting, not due, limited, or moved on."""
-        row = await self.row("claim", job_id, list(states), owner, node, LEASE, node_limit)
+        """Takes the lease, epoch + 1, for `lease` seconds. None: held, waiting, not due, limited, or moved on."""
+        row = await self.row("claim", job_id, list(states), owner, node, self.lease, node_limit)
         return to_job(row) if row else None
 
     async def renew(self, job_id: str, epoch: int) -> datetime | None:
         """The new end of the lease; None means fenced."""
-        return await self.value("renew", job_id, epoch, LEASE)
+        return await self.value("renew", job_id, epoch, self.lease)
 
     # ── hints and what the sweep looks for ────────────────────────────────────
 

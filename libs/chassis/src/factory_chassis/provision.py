@@ -1,0 +1,93 @@
+"""The stream and the consumers, made in one place: by add or update, with a check that they are as they should be.
+
+nats-py's `pull_subscribe` ignores a changed configuration of a durable that exists (trap T5), so subscribers never
+declare anything; and a wiped server is found by asking, since subscribers hear nothing of it (T7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+from factory_jobs import messages
+from factory_jobs.machine import Role
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+log = structlog.get_logger()
+
+ACK_WAIT = 30.0  # seconds; a hint is acked as soon as the lease is taken
+MAX_DELIVER = -1
+
+
+def stream_config() -> StreamConfig:
+    return StreamConfig(
+        name=messages.STREAM,
+        subjects=list(messages.SUBJECTS),
+        storage=StorageType.FILE,
+        retention=RetentionPolicy.LIMITS,
+        max_age=float(messages.KEEP),
+        duplicate_window=120.0,
+    )
+
+
+def consumer_config(durable: str, filters: Iterable[str]) -> ConsumerConfig:
+    return ConsumerConfig(
+        durable_name=durable,
+        filter_subjects=sorted(filters),
+        ack_policy=AckPolicy.EXPLICIT,
+        deliver_policy=DeliverPolicy.ALL,
+        ack_wait=ACK_WAIT,
+        max_deliver=MAX_DELIVER,
+        max_ack_pending=1000,
+    )
+
+
+class Provisioner:
+    """Keeps the stream and this role's consumers as they should be."""
+
+    def __init__(self, js: JetStreamContext, role: Role | str, node: str | None) -> None:
+        self.js = js
+        self.consumers: dict[str, list[str]] = {}
+        if role in set(Role):
+            role = Role(role)
+            self.consumers[messages.durable(role, node)] = messages.filters(role, node)
+            if errands := messages.errand_filters(role, node):
+                self.consumers[messages.durable(role, node) + "-errands"] = errands
+        else:
+            self.consumers[str(role)] = ["factory.job.>"]
+
+    async def ensure(self) -> bool:
+        """True where the stream had to be made: then every hint has to be made again. Raises nats.errors.Error."""
+        made = await self._stream()
+        for durable, filters in self.consumers.items():
+            await self._consumer(consumer_config(durable, filters))
+        return made
+
+    async def _stream(self) -> bool:
+        wanted = stream_config()
+        try:
+            now = (await self.js.stream_info(messages.STREAM)).config
+        except NotFoundError:
+            await self.js.add_stream(wanted)
+            log.info("stream made", stream=messages.STREAM)
+            return True
+        if (sorted(now.subjects or []), now.max_age) != (sorted(wanted.subjects or []), wanted.max_age):
+            await self.js.update_stream(wanted)
+            log.warning("stream had drifted", stream=messages.STREAM)
+        return False
+
+    async def _consumer(self, wanted: ConsumerConfig) -> None:
+        assert wanted.durable_name
+        try:
+            now = (await self.js.consumer_info(messages.STREAM, wanted.durable_name)).config
+        except NotFoundError:
+            await self.js.add_consumer(messages.STREAM, wanted)
+            log.info("consumer made", consumer=wanted.durable_name)
+            return
+        have = sorted(now.filter_subjects or ([now.filter_subject] if now.filter_subject else []))
+        facts = (have, now.ack_wait, now.max_deliver, now.ack_policy)
+        if facts != (wanted.filter_subjects, wanted.ack_wait, wanted.max_deliver, wanted.ack_policy):
+            await self.js.add_consumer(messages.STREAM, wanted)  # creates or updates
+            log.warning("consumer had drifted", consumer=wanted.durable_name)

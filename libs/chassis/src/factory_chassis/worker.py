@@ -1,0 +1,288 @@
+"""The worker loop of a role: hint, claim, ack, work, apply; and on with the next state while the role keeps it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+
+import asyncpg
+import msgspec
+import structlog
+from factory_artifacts.errors import ArtifactError
+from factory_artifacts.redact import Redactor
+from factory_artifacts.store import ArtifactStore
+from factory_jobs import events as ev
+from factory_jobs import messages
+from factory_jobs.errors import Failure, JobError, StoreError
+from factory_jobs.job import Job
+from factory_jobs.machine import OWNED_BY, PHASES, WORKING, Role, State
+from factory_jobs.store import Errand
+from faststream.nats import NatsMessage
+
+from . import failpoints
+from .line import Line
+from .logs import StageLog, stage_log
+from .renewal import Renewal
+from .work import Work
+
+log = structlog.get_logger()
+
+Handler = Callable[[Work], Awaitable[ev.Event]]
+ErrandHandler = Callable[[Errand, Job], Awaitable[str]]
+POSTGRES_AWAY = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
+
+
+class Worker:
+    """Works on the jobs of one role with the handlers it is given, one for each state that the role owns."""
+
+    def __init__(
+        self,
+        role: Role,
+        handlers: Mapping[State, Handler],
+        errands: Mapping[str, ErrandHandler],
+        *,
+        line: Line,
+        artifacts: ArtifactStore,
+        redactor: Redactor,
+        renewal: Renewal,
+        owner: str,
+        node: str | None,
+        public_url: str,
+        node_limit: int | None = None,
+        may_claim: Callable[[], Awaitable[bool]] | None = None,
+        grace: float = 20,
+    ) -> None:
+        missing = set(OWNED_BY[role]) - set(handlers)
+        assert not missing, f"{role} has no handler for {missing}"
+        self.role, self.handlers, self.errands = role, dict(handlers), dict(errands)
+        self.line, self.artifacts, self.redactor, self.renewal = line, artifacts, redactor, renewal
+        self.owner, self.node, self.public_url, self.node_limit, self.grace = owner, node, public_url, node_limit, grace
+        self.may_claim = may_claim
+        self.stopping = False
+        self._running: dict[str, tuple[Work, asyncio.Task[ev.Event]]] = {}
+
+    # ── hints ─────────────────────────────────────────────────────────────────
+
+    async def on_hint(self, message: NatsMessage) -> None:
+        """Claims, acks, works. Late, repeated and foreign hints claim nothing and are acked."""
+        try:
+            hint = messages.decode(message.body, messages.Hint)
+        except messages.BadMessage as e:
+            log.warning("bad message dropped", why=str(e))
+            return await message.ack()
+        assert isinstance(hint, messages.Hint)
+        if self.stopping:
+            return await message.nack()
+        failpoints.reached(f"{self.role}.before_claim")
+        try:
+            job = await self._claim(hint.job_id)
+        except POSTGRES_AWAY as e:
+            log.warning("not claimed: Postgres does not answer", job_id=hint.job_id, why=repr(e))
+            return await message.ack()  # the sweep hints again; a redelivery would only spin
+        await message.ack()
+        if job is not None:
+            await self._work_on(job)
+        return None
+
+    async def _claim(self, job_id: str) -> Job | None:
+        if self.may_claim is not None and not await self.may_claim():
+            return None
+        states = OWNED_BY[self.role]
+        return await self.line.store.claim(job_id, states, owner=self.owner, node=self.node, node_limit=self.node_limit)
+
+    async def _work_on(self, job: Job) -> None:
+        """State after state while the lease is kept."""
+        self.renewal.hold(job.id, job.lease_epoch)
+        epoch = job.lease_epoch
+        structlog.contextvars.bind_contextvars(job_id=job.id)
+        try:
+            while job.lease_epoch == epoch and job.lease_owner is not None and State(job.state) in self.handlers:
+                failpoints.reached(f"{self.role}.{job.state}.claimed")
+                done = await self._one_state(job)
+                if done is None:
+                    return
+                job = done
+        finally:
+            self.renewal.drop(job.id, epoch)
+            structlog.contextvars.unbind_contextvars("job_id")
+
+    async def _one_state(self, job: Job) -> Job | None:
+        """The row after this state, or None where it is no longer ours."""
+        stage = StageLog()
+        token = stage_log.set(stage)
+        work = Work(
+            job,
+            actor=self.owner,
+            line=self.line,
+            artifacts=self.artifacts,
+            redactor=self.redactor,
+            renewal=self.renewal,
+            public_url=self.public_url,
+            stage=stage,
+        )
+        try:
+            log.info("began", state=job.state, attempt=job.attempt, round=job.round)
+            event = await self._outcome(work)
+            if event is not None:
+                log.info("ended", state=job.state, outcome=event.kind)
+            if work.stopping != "fenced":
+                event = await self._keep_log(work, event)
+            return await self._apply(work, event) if event is not None else None
+        finally:
+            stage_log.reset(token)
+
+    async def _outcome(self, work: Work) -> ev.Event | None:
+        """Runs the handler in a task of its own, so that it alone is cancelled; None where it was fenced."""
+        handler = self.handlers[State(work.job.state)]
+        task = asyncio.ensure_future(handler(work))
+        self._running[work.job.id] = (work, task)
+        try:
+            async with asyncio.timeout(PHASES[State(work.job.state)].within):
+                return await task
+        except asyncio.CancelledError:
+            if work.stopping == "sigterm":
+                return ev.HandedBack(facts=work.facts)
+            if work.stopping == "fenced":
+                log.warning("fenced", state=work.job.state)
+                return None
+            raise
+        except TimeoutError:
+            failure = Failure(
+                blame="factory", code="deadline", message="It took longer than its deadline.", stage=work.job.state
+            )
+            return ev.Faulted(failure=failure, facts=work.facts)
+        except StoreError as e:
+            log.warning("the row is no longer ours", why=str(e))
+            return None
+        except JobError as e:
+            failure = e.failure(work.job.state)
+            log.warning("stage failed", code=e.code, why=e.message)
+            if e.retry:
+                return ev.Faulted(failure=failure, delay=e.retry_after, facts=work.facts)
+            return ev.GaveUp(failure=failure, facts=work.facts)
+        except Exception as e:
+            log.exception("stage broke", why=repr(e))
+            code = getattr(e, "code", None)
+            failure = Failure(
+                blame="outside" if isinstance(e, ArtifactError | OSError) else "factory",
+                code=code if isinstance(code, str) else "bug",
+                message=f"{type(e).__name__}: {e}"[:500],
+                stage=work.job.state,
+                log_tail=work.redactor.text(work.stage.tail()),
+            )
+            return ev.Faulted(failure=failure, facts=work.facts)
+        finally:
+            self._running.pop(work.job.id, None)
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await asyncio.wait_for(task, self.grace)
+
+    async def _keep_log(self, work: Work, event: ev.Event | None) -> ev.Event | None:
+        """The stage's log goes to the artifact store; a failure then links to it."""
+        name = f"{work.job.state}.r{work.job.round}.a{work.job.attempt}.log"
+        try:
+            stored = await work.keep("log", name, work.stage.text().encode())
+        except (ArtifactError, StoreError, *POSTGRES_AWAY) as e:
+            log.warning("the stage's log could not be kept", why=repr(e))
+            return event
+        if isinstance(event, ev.Faulted | ev.GaveUp) and not event.failure.log_url:
+            failure = msgspec.structs.replace(
+                event.failure,
+                log_url=work.url(stored, name),
+                log_tail=work.redactor.text(event.failure.log_tail),
+                message=work.redactor.text(event.failure.message),
+            )
+            return msgspec.structs.replace(event, failure=failure)
+        return event
+
+    async def _apply(self, work: Work, event: ev.Event) -> Job | None:
+        """Writes the outcome; while Postgres is away it waits, for the work is done and must not be lost."""
+        failpoints.reached(f"{self.role}.{work.job.state}.before_apply")
+        while True:
+            try:
+                return await self.line.apply(work.job, event, actor=self.owner, epoch=work.epoch)
+            except StoreError as e:
+                log.warning("outcome not written", why=str(e), outcome=event.kind)
+                return None
+            except POSTGRES_AWAY as e:
+                log.warning("outcome waits for Postgres", why=repr(e))
+                if self.stopping:
+                    return None
+                await asyncio.sleep(1)
+
+    # ── stopping ──────────────────────────────────────────────────────────────
+
+    def fenced(self, job_id: str, epoch: int) -> None:
+        """Somebody else holds the job now: end the handler and what it started. Call from the loop."""
+        running = self._running.get(job_id)
+        if running and running[0].epoch == epoch:
+            running[0].stopping = "fenced"
+            running[1].cancel()
+
+    async def on_control(self, control: messages.Control) -> None:
+        """The row may have changed under us: look."""
+        running = self._running.get(control.job_id)
+        if running and running[0].epoch < control.epoch:
+            self.fenced(control.job_id, running[0].epoch)
+
+    async def stop(self) -> None:
+        """No new claims; every handler saves what it can and its lease is handed back."""
+        self.stopping = True
+        tasks = [task for _, task in self._running.values()]
+        for work, task in list(self._running.values()):
+            work.stopping = work.stopping or "sigterm"
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.grace)
+
+    # ── errands ───────────────────────────────────────────────────────────────
+
+    async def on_errand(self, message: NatsMessage) -> None:
+        try:
+            hint = messages.decode(message.body, messages.ErrandHint)
+        except messages.BadMessage as e:
+            log.warning("bad message dropped", why=str(e))
+            return await message.ack()
+        assert isinstance(hint, messages.ErrandHint)
+        if self.stopping:
+            return await message.nack()
+        store = self.line.store
+        try:
+            errand = await store.claim_errand(hint.errand, owner=self.owner, node=self.node)
+        except POSTGRES_AWAY:
+            errand = None
+        await message.ack()
+        if errand is not None:
+            await self._errand(errand)
+        return None
+
+    async def _errand(self, errand: Errand) -> None:
+        store = self.line.store
+        structlog.contextvars.bind_contextvars(job_id=errand.job_id)
+        renewing = asyncio.ensure_future(self._renew(errand))
+        try:
+            result = await self.errands[errand.kind](errand, await store.get(errand.job_id))
+            await store.finish_errand(errand, result)
+            log.info("errand done", kind=errand.kind, result=result)
+        except asyncio.CancelledError:
+            await store.delay_errand(errand, 0, "handed back")
+            raise
+        except Exception as e:
+            log.exception("errand failed", kind=errand.kind, why=repr(e))
+            with contextlib.suppress(*POSTGRES_AWAY):
+                await store.delay_errand(errand, min(2.0**errand.attempt, 120), repr(e)[:500])
+        finally:
+            renewing.cancel()
+            structlog.contextvars.unbind_contextvars("job_id")
+
+    async def _renew(self, errand: Errand) -> None:
+        while True:
+            await asyncio.sleep(20)
+            with contextlib.suppress(*POSTGRES_AWAY):
+                await self.line.store.renew_errand(errand)
+
+
+def working_states(role: Role) -> list[str]:
+    return [s for s in OWNED_BY[role] if s in WORKING]
