@@ -1,0 +1,1 @@
+"""Deskline: a help desk for a small team."""
