@@ -162,8 +162,13 @@ class Worker:
                 return ev.Faulted(failure=failure, delay=e.retry_after, facts=work.facts)
             return ev.GaveUp(failure=failure, facts=work.facts)
         except Exception as e:
+            code = getattr(e, "code", None)  # members that import no other have errors of their own, with stable codes
+            if code == "fenced":
+                log.warning("the sandbox serves somebody else", why=str(e))
+                return None
+            if code == "sandbox_lost":
+                return ev.SandboxLost(reason=str(e))
             log.exception("stage broke", why=repr(e))
-            code = getattr(e, "code", None)
             failure = Failure(
                 blame="outside" if isinstance(e, ArtifactError | OSError) else "factory",
                 code=code if isinstance(code, str) else "bug",

@@ -1,0 +1,91 @@
+"""The `factory` command inside a sandbox: one call a verb, its JSON object back, what it said on the way as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .client import Sandbox
+
+EXITS = {0: "done", 1: "failed", 2: "invalid", 3: "not ready", 4: "refused", 130: "interrupted"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `factory VERB --json` said. `data` is its object; empty where it said none."""
+
+    verb: str
+    code: int
+    data: dict[str, Any] = field(default_factory=dict)
+    stderr: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+    @property
+    def error(self) -> str:
+        """One sentence for people."""
+        error = self.data.get("error") or {}
+        errors = self.data.get("errors") or []
+        if errors:
+            return "; ".join(_where(e) for e in errors)
+        return _where(error) if error else f"factory {self.verb}: {EXITS.get(self.code, f'exit code {self.code}')}"
+
+    @property
+    def error_code(self) -> str:
+        error = self.data.get("error") or next(iter(self.data.get("errors") or []), {})
+        return error.get("code") or f"{self.verb}_{EXITS.get(self.code, 'failed').replace(' ', '_')}"
+
+    @property
+    def hint(self) -> str:
+        return (self.data.get("error") or {}).get("hint") or ""
+
+    @property
+    def tail(self) -> str:
+        """The end of the log that explains it."""
+        return (self.data.get("error") or {}).get("log_tail") or self.stderr[-4000:]
+
+
+def _where(error: dict[str, Any]) -> str:
+    at = ":".join(str(error[k]) for k in ("file", "line", "column") if error.get(k))
+    return f"{at}: {error.get('message')}" if at else str(error.get("message"))
+
+
+class Contract:
+    """`say` hears every piece of output as it comes (stderr of the command: its progress)."""
+
+    def __init__(self, sandbox: Sandbox, say: Callable[[str], None] | None = None) -> None:
+        self.sandbox, self.say = sandbox, say
+
+    async def run(self, verb: str, *args: str, timeout: float = 600, env: dict[str, str] | None = None) -> Answer:
+        """Raises SandboxError where the sandbox itself fails; a failing verb is an Answer."""
+        done = await self.sandbox.exec(
+            ["factory", verb, *args, "--json"],
+            env=env,
+            timeout=timeout,
+            max_output=8 << 20,
+            on_output=self._hear if self.say else None,
+        )
+        stderr = done.stderr.decode(errors="replace")
+        if done.timed_out:
+            error = {
+                "code": "timeout",
+                "message": f"factory {verb} took longer than {timeout:.0f} s",
+                "log_tail": stderr[-4000:],
+            }
+            return Answer(verb, 1, {"error": error}, stderr)
+        try:
+            data = json.loads(done.stdout or b"{}")
+        except ValueError:
+            text = done.stdout.decode(errors="replace")
+            data = {
+                "error": {"code": "no_json", "message": f"factory {verb} answered no JSON", "log_tail": text[-4000:]}
+            }
+        return Answer(verb, done.code, data if isinstance(data, dict) else {}, stderr)
+
+    def _hear(self, stream: str, data: bytes) -> None:
+        if stream == "stderr" and self.say:
+            self.say(data.decode(errors="replace"))

@@ -1,0 +1,47 @@
+"""Wires envkeeper together."""
+
+from __future__ import annotations
+
+from factory_chassis.service import Service
+from factory_jobs.machine import Role
+
+from .caches import shared_caches
+from .errands import Errands
+from .handlers import Handlers
+from .place import Places
+from .settings import Settings
+from .watch import Watch
+
+
+class Envkeeper(Service):
+    """Claims only where a builder and a recorder live on the same node: a job stays where its sandbox is."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.states, self.chores = Handlers(settings), Errands()
+        super().__init__(
+            "envkeeper",
+            settings,
+            role=Role.ENVKEEPER,
+            handlers=self.states.by_state(),
+            errands={"cleanup": self.chores.cleanup, "reset_sandbox": self.chores.reset_sandbox},
+            tasks=[self._watch],
+            may_claim=self._company,
+            node_limit=settings.node_jobs,
+        )
+
+    async def connect(self) -> None:
+        await super().connect()
+        node_dir = self.settings.node_dir
+        places = Places(self.node, node_dir, self.records, shared_caches(node_dir))
+        self.states.places = self.chores.places = places
+        self.chores.line, self.chores.artifacts = self.line, self.artifacts
+
+    async def _company(self) -> bool:
+        return {"builder", "recorder"} <= await self.store.live_roles(self.node)
+
+    async def _watch(self, _: Service) -> None:
+        await Watch(self.line, self.states.places, self.pool, self.owner).run()
+
+
+def build_app(settings: Settings) -> Service:
+    return Envkeeper(settings)

@@ -1,0 +1,54 @@
+"""Envkeeper's errands: a placement is cleaned up, a living sandbox is put back to the proved commit."""
+
+from __future__ import annotations
+
+from factory_artifacts.store import ArtifactStore
+from factory_chassis.line import Line
+from factory_forge.inside import GitInside
+from factory_jobs import events as ev
+from factory_jobs.errors import FactoryError
+from factory_jobs.job import Job
+from factory_jobs.machine import TERMINAL, State
+from factory_jobs.store import Errand
+from factory_sandbox.contract import Contract
+
+from .place import Places
+
+
+class Errands:
+    """What is needed is set when the service has connected."""
+
+    places: Places
+    line: Line
+    artifacts: ArtifactStore
+
+    async def cleanup(self, errand: Errand, job: Job) -> str:
+        """Everything of the placement goes; the job's row says how it went."""
+        placement = int(errand.data["placement"])
+        try:
+            await self.places.remove(job.id, placement)
+        except FactoryError:
+            await self._say(job, "problem")
+            raise
+        await self._say(job, "done")
+        return "done"
+
+    async def _say(self, job: Job, cleanup: str) -> None:
+        job = await self.line.store.get(job.id)
+        if State(job.state) in TERMINAL and job.cleanup != cleanup:
+            facts = {"cleanup": cleanup} | ({"sandbox": None} if cleanup == "done" else {})
+            await self.line.apply(job, ev.Noted(note=f"cleanup {cleanup}", facts=facts), actor="envkeeper")
+
+    async def reset_sandbox(self, errand: Errand, job: Job) -> str:
+        """Later work was dropped: the preview shows the proved commit again."""
+        sha = errand.data["sha"]
+        if job.state != State.READY_FOR_HUMAN_REVIEW or job.sandbox is None or job.proved_sha != sha or not job.branch:
+            return "no longer asked for"
+        sandbox = self.places.open(job.sandbox, job.lease_epoch)
+        await GitInside(sandbox, job.branch).reset(sha)
+        contract = Contract(sandbox)
+        for verb in ("setup", "restart"):
+            answer = await contract.run(verb, timeout=900)
+            if not answer.ok:
+                return f"{verb}: {answer.error}"
+        return "done"

@@ -1,0 +1,11 @@
+"""Wires planner together."""
+
+from factory_chassis.service import Service
+from factory_jobs.machine import Role
+
+from .handlers import Handlers
+from .settings import Settings
+
+
+def build_app(settings: Settings) -> Service:
+    return Service("planner", settings, role=Role.PLANNER, handlers=Handlers(settings).by_state())

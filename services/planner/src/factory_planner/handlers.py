@@ -1,0 +1,46 @@
+"""On `received`: what people said and what the repo holds become a plan."""
+
+from __future__ import annotations
+
+from factory_chassis.plan import Plan
+from factory_chassis.work import Work
+from factory_forge import forges, git
+from factory_jobs import events as ev
+from factory_jobs.errors import RequestError
+from factory_jobs.machine import State
+
+from . import repo
+from .planning import Planner, RulesPlanner
+from .settings import Settings
+
+
+class Handlers:
+    def __init__(self, settings: Settings, planner: Planner | None = None) -> None:
+        self.settings = settings
+        self.planner = planner or RulesPlanner()
+
+    def by_state(self) -> dict[State, object]:
+        return {State.RECEIVED: self.received}
+
+    async def received(self, work: Work) -> ev.Event:
+        """Takes up every unread message; a plan that stands already is kept."""
+        job, records = work.job, work.records
+        mirror = await git.mirror_of(self.settings.node_dir / "mirrors", job.repo)
+        await mirror.fetch()
+        base_sha = job.base_sha or await mirror.resolve(work.project.base or await mirror.default_branch())
+        unread = await records.unread(job.id)
+        texts = [r.text for r in unread] or [r.text for r in await records.requests(job.id)][-1:]
+        if not any(t.strip() for t in texts):
+            raise RequestError("The message holds no wish.", code="empty_request")
+        earlier = await records.plan(job.id, job.request_no - 1) if job.request_no > 1 else None
+        plan = await self.planner.plan(
+            texts,
+            await repo.texts(mirror, base_sha),
+            request_no=job.request_no,
+            earlier=Plan.model_validate(earlier) if earlier else None,
+            issues=[i.title for i in await (await forges.connect(job.repo, work.project, self.settings)).issues()],
+        )
+        await records.add_plan(job.id, job.request_no, plan.model_dump())
+        await records.mark_read(job.id, f"plan:{job.request_no}", unread)
+        work.log.info("planned", criteria=len(plan.criteria), files=len(plan.files), by=plan.by)
+        return ev.Done(facts={"base_sha": base_sha, "title": plan.title})
