@@ -1,0 +1,178 @@
+"""What a forge is to the factory: pull requests and what hangs on them, as records behind one interface."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from .git import Mirror
+
+Verdict = Literal["approve", "request_changes", "comment"]
+PullStates = Literal["open", "closed", "merged"]
+StatusState = Literal["pending", "success", "failure", "error"]
+
+TITLE_MAX, BODY_MAX = 256, 65_536  # characters, GitHub's limits; every forge here keeps them
+
+
+class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A pull request as the forge says it is now."""
+
+    number: int
+    url: str
+    branch: str
+    base: str
+    head_sha: str  # follows the branch while the pull request is open
+    title: str
+    body: str
+    draft: bool
+    state: PullStates
+    labels: list[str]
+    author: str
+
+
+class LineComment(msgspec.Struct, frozen=True, kw_only=True):
+    """A reviewer's remark on one line of the new text; the line has to be among those that the diff shows."""
+
+    path: str
+    line: int  # 1-based, in the file at the reviewed commit
+    body: str
+
+
+class Review(msgspec.Struct, frozen=True, kw_only=True):
+    """A verdict on one commit of a pull request."""
+
+    id: int
+    sha: str
+    verdict: Verdict
+    body: str
+    comments: list[LineComment]
+    author: str
+
+
+class Comment(msgspec.Struct, frozen=True, kw_only=True):
+    """A comment under a pull request; an edited one keeps its id."""
+
+    id: int
+    body: str
+    author: str
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What one check says about one commit; the newest of a context counts."""
+
+    sha: str
+    context: str  # e.g. factory/tests
+    state: StatusState
+    description: str = ""
+    url: str = ""
+
+
+class Issue(msgspec.Struct, frozen=True, kw_only=True):
+    """An open wish or fault that people wrote down."""
+
+    number: int
+    url: str
+    title: str
+    body: str
+    labels: list[str]
+    author: str
+
+
+def hidden_marker(marker: str) -> str:
+    """The comment that people do not see and by which a review or sticky comment is found again."""
+    return f"<!-- factory:{marker} -->"
+
+
+class Forge(Protocol):
+    """One repository on a forge, seen by one identity (`author`).
+
+    Every call that acts can be made again after an unclear error: it finds what it did before and leaves that.
+    """
+
+    author: str
+
+    def push_url(self) -> str:
+        """Where `push` pushes to."""
+        ...
+
+    async def push(self, mirror: Mirror, sha: str, branch: str) -> None:
+        """Pushes `sha` to `branch`, forward only. Raises NotFastForward, ProtectedBranch, PushRefused."""
+        ...
+
+    async def find_pull(self, branch: str) -> PullRequest | None:
+        """The open pull request of `branch`, else its newest one, else None."""
+        ...
+
+    async def open_pull(
+        self, *, branch: str, base: str, title: str, body: str, draft: bool = True, labels: Sequence[str] = ()
+    ) -> PullRequest:
+        """Opens one, or returns unchanged the one that is open for this branch. Raises NoSuchBranch, NothingToPull."""
+        ...
+
+    async def update_pull(self, number: int, title: str | None = None, body: str | None = None) -> PullRequest:
+        """Replaces title or body."""
+        ...
+
+    async def mark_ready(self, number: int) -> PullRequest:
+        """Draft no more."""
+        ...
+
+    async def close_pull(self, number: int) -> PullRequest:
+        """Closes it unmerged; a closed one stays as it is. Raises PullState for a merged one."""
+        ...
+
+    async def reopen_pull(self, number: int) -> PullRequest:
+        """Opens a closed one again. Raises PullState for a merged one and where the branch has another one open."""
+        ...
+
+    async def set_labels(self, number: int, labels: Sequence[str]) -> PullRequest:
+        """Makes its labels exactly these; what the repository lacks is created."""
+        ...
+
+    async def set_status(self, status: Status) -> None:
+        """Sets the check `status.context` of a commit."""
+        ...
+
+    async def statuses(self, sha: str) -> list[Status]:
+        """The newest status of each context, by context."""
+        ...
+
+    async def add_review(
+        self,
+        number: int,
+        *,
+        sha: str,
+        verdict: Verdict,
+        body: str,
+        comments: Sequence[LineComment] = (),
+        marker: str,
+    ) -> Review:
+        """Adds a review, or returns unchanged this author's review with the same marker.
+
+        Raises SelfReview for an author who approves or requests changes of their own pull request, LineNotInDiff.
+        """
+        ...
+
+    async def reviews(self, number: int) -> list[Review]:
+        """All reviews, oldest first."""
+        ...
+
+    async def sticky_comment(self, number: int, marker: str, body: str) -> Comment:
+        """This author's one comment with this marker, made or edited in place."""
+        ...
+
+    async def comments(self, number: int) -> list[Comment]:
+        """All comments, oldest first."""
+        ...
+
+    async def issues(self) -> list[Issue]:
+        """Open issues, oldest first."""
+        ...
+
+    async def pull(self, number: int) -> PullRequest:
+        """Raises NoSuchPull."""
+        ...
+
+    async def pulls(self) -> list[PullRequest]:
+        """All pull requests, oldest first."""
+        ...
