@@ -49,7 +49,7 @@ def app(environ: dict, start_response: Callable) -> Iterable[bytes]:
             return _answer(start_response, "200 OK", render(read(FILE)))
         case "POST", "/":
             length = min(int(environ.get("CONTENT_LENGTH") or 0), 64 * 1024)
-            form = urllib.parse.parse_qs(environ["wsgi.input"].read(length).decode())
+            form = urllib.parse.parse_qs(environ["wsgi.input"].read(length).decode(errors="replace"))
             try:
                 add(FILE, form.get("note", [""])[0])
             except ValueError as error:

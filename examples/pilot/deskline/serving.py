@@ -12,6 +12,10 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), handler)
         self.port = self.server_address[1]
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # that is a browser that went away
+            super().handle_error(request, client_address)
+
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def send(self, status: int, content_type: str, body: bytes, headers: dict[str, str] | None = None) -> None:
