@@ -32,13 +32,14 @@ class Handlers:
         texts = [r.text for r in unread] or [r.text for r in await records.requests(job.id)][-1:]
         if not any(t.strip() for t in texts):
             raise RequestError("The message holds no wish.", code="empty_request")
+        forge = await forges.connect(job.repo, public_url=self.settings.public_url)
         earlier = await records.plan(job.id, job.request_no - 1) if job.request_no > 1 else None
         plan = await self.planner.plan(
             texts,
             await repo.texts(mirror, base_sha),
             request_no=job.request_no,
             earlier=Plan.model_validate(earlier) if earlier else None,
-            issues=[i.title for i in await (await forges.connect(job.repo, work.project, self.settings)).issues()],
+            issues=[issue.title for issue in await forge.issues()],
         )
         await records.add_plan(job.id, job.request_no, plan.model_dump())
         await records.mark_read(job.id, f"plan:{job.request_no}", unread)

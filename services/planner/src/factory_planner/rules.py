@@ -19,10 +19,17 @@ WISH = re.compile(
     re.I,
 )
 STOP = frozenset(
-    ["a", "an", "and", "are", "as", "at", "be", "by", "can", "could", "for", "from", "has", "have", "if", "in", "into", "is", "it", "its", "let", "me", "must", "new", "not", "of", "on", "or", "our", "please", "should", "so", "some", "than", "that", "the", "their", "them", "then", "there", "they", "this", "to", "up", "us", "want", "we", "when", "which", "who", "will", "with", "would", "you", "your"]
+    (
+        "a an and are as at be by can could for from has have if in into is it its let me must new not of on or our "
+        "please should so some than that the their them then there they this to up us want we when which who will "
+        "with would you your"
+    ).split(" ")
 )
 TEXT = tuple(
-    [".py", ".js", ".ts", ".tsx", ".jsx", ".mjs", ".vue", ".svelte", ".html", ".css", ".sql", ".go", ".rs", ".rb", ".php", ".java", ".kt", ".ex", ".md", ".yaml", ".yml", ".toml", ".json"]
+    (
+        ".py .js .ts .tsx .jsx .mjs .vue .svelte .html .css .sql .go .rs .rb .php .java .kt .ex .md .yaml .yml "
+        ".toml .json"
+    ).split(" ")
 )
 RISKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"migrat|schema", re.I), "The database's schema is touched: a rollback needs the migration undone."),

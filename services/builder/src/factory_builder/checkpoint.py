@@ -1,0 +1,68 @@
+"""Checkpoints: the job's newest commit as a bundle in the artifact store, taken out of and put into a sandbox."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from factory_chassis.work import Work
+from factory_forge.git import Mirror
+from factory_forge.inside import GitInside
+from factory_jobs.errors import FactoryError
+
+
+async def save(work: Work, git: GitInside, sha: str) -> str:
+    """Bundles base..sha out of the sandbox into the artifact store; gives the key."""
+    assert work.job.base_sha is not None
+    with tempfile.TemporaryDirectory() as d:
+        bundle = Path(d) / "checkpoint.bundle"
+        await git.bundle_to(bundle, work.job.base_sha, sha)
+        return (await work.keep("bundle", f"{sha[:12]}.bundle", bundle, commit=sha)).key
+
+
+async def key_of(work: Work, sha: str) -> str | None:
+    """Where the bundle of this commit lies; None for a commit that no round of ours made."""
+    rounds = await work.records.rounds(work.job.id)
+    return next((r.bundle for r in reversed(rounds) if r.commit == sha and r.bundle), None)
+
+
+async def apply(work: Work, git: GitInside, mirror: Mirror) -> bool:
+    """Puts the sandbox's tree to the job's newest commit. False where it stands there already."""
+    job = work.job
+    target = job.work_sha or job.base_sha
+    assert target is not None and job.base_sha is not None
+    if await git.head() == target:
+        return False
+    if target == job.base_sha:
+        await git.reset(target)
+        return True
+    if key := await key_of(work, target):
+        bundle = await work.artifacts.get_bytes(key)
+    else:  # a person's commit: it comes from the forge, by way of the mirror
+        bundle = await _from_mirror(mirror, target, job.base_sha)
+    await git.apply(bundle, target)
+    if await git.head() != target:
+        raise FactoryError(f"The sandbox stands at {await git.head()}, not at {target}.", code="checkpoint_not_applied")
+    return True
+
+
+async def _from_mirror(mirror: Mirror, sha: str, base: str) -> bytes:
+    await mirror.fetch()
+    with tempfile.TemporaryDirectory() as d:
+        bundle = Path(d) / "push.bundle"
+        await mirror.bundle(bundle, sha, base)
+        return bundle.read_bytes()
+
+
+async def into_mirror(work: Work, mirror: Mirror, sha: str) -> None:
+    """The trusted mirror gets the commit from its bundle, or has it from the forge. Raises BundleRefused by name."""
+    job = work.job
+    assert job.base_sha is not None
+    key = await key_of(work, sha)
+    if key is None:
+        await mirror.fetch()
+        return
+    with tempfile.TemporaryDirectory() as d:
+        bundle = Path(d) / "checkpoint.bundle"
+        await work.artifacts.get_file(key, bundle)
+        await mirror.import_bundle(bundle, ref=job.id, expect=sha, base=job.base_sha)

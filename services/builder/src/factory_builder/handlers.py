@@ -1,0 +1,243 @@
+"""On each of builder's states: checkpoint in, one agent round and its commit, suites, push and pull request."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from factory_agents.driver import Turn
+from factory_chassis.plan import Plan
+from factory_chassis.work import Work
+from factory_forge import forges
+from factory_forge import git as forge_git
+from factory_forge.inside import GitInside
+from factory_jobs import events as ev
+from factory_jobs.errors import FactoryError, OutsideError
+from factory_jobs.machine import State
+from factory_sandbox.client import Sandbox, node_key
+from factory_sandbox.contract import Answer, Contract
+from factory_sandbox.handle import Handle
+
+from . import checkpoint, feedback, prompt, proof, publish, turn
+from .settings import Settings
+
+FAILED_TURNS = frozenset({"model_error", "login_needed", "agent_died", "protocol"})  # the outside's, not the work's
+
+
+class Handlers:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def by_state(self) -> dict[State, Any]:
+        return {
+            State.DEV_ENVIRONMENT_READY: self.dev_environment_ready,
+            State.IMPLEMENTATION_IN_PROGRESS: self.implementation_in_progress,
+            State.TESTS_RUNNING: self.tests_running,
+            State.VIDEO_RECORDED: self.video_recorded,
+        }
+
+    # ── the job's things ──────────────────────────────────────────────────────
+
+    def _sandbox(self, work: Work) -> Sandbox:
+        assert work.job.sandbox is not None
+        return Sandbox(Handle.from_dict(work.job.sandbox.handle), node_key(self.settings.node_dir), work.epoch)
+
+    def _git(self, work: Work) -> GitInside:
+        assert work.job.branch is not None
+        return GitInside(self._sandbox(work), work.job.branch)
+
+    def _contract(self, work: Work) -> Contract:
+        return Contract(self._sandbox(work), work.stage.write)
+
+    async def _mirror(self, work: Work) -> forge_git.Mirror:
+        return await forge_git.mirror_of(self.settings.node_dir / "mirrors", work.job.repo)
+
+    async def _plan(self, work: Work) -> Plan:
+        found = await work.records.plan(work.job.id, work.job.request_no)
+        if found is None:
+            raise FactoryError("The job has no plan.", code="no_plan")
+        return Plan.model_validate(found)
+
+    # ── states ────────────────────────────────────────────────────────────────
+
+    async def dev_environment_ready(self, work: Work) -> ev.Event:
+        """Applies the checkpoint where there is one; the app then runs what it holds."""
+        if await checkpoint.apply(work, self._git(work), await self._mirror(work)):
+            if (problem := await self._renew_app(work)) is not None and not work.job.verify:
+                work.log.warning("the checkpoint's app does not get ready; the agent is told", why=problem.error)
+            elif problem is not None:
+                await work.records.put_round(
+                    work.job, feedback=feedback.environment(problem.verb, problem.error, problem.tail)
+                )
+        return ev.Done()
+
+    async def implementation_in_progress(self, work: Work) -> ev.Event:
+        """One round: the agent's turn, the commit, the app renewed. A round that has its commit needs no agent."""
+        job = work.job
+        parent = job.work_sha or job.base_sha
+        assert parent is not None
+        stand = next(
+            (r for r in await work.records.rounds(job.id) if (r.request_no, r.round) == (job.request_no, job.round)),
+            None,
+        )
+        if stand and stand.outcome == "unproved" and stand.parent:
+            parent = stand.parent  # a round that was cut short goes on from its tree, as one commit
+        if job.verify or (stand and stand.commit and stand.commit == job.work_sha and stand.outcome != "unproved"):
+            return await self._after_round(work, job.work_sha or parent)
+        ended = await self._turn(work, parent)
+        commit = await self._commit(work, parent, await self._plan(work), ended)
+        if problem := _turn_problem(ended):
+            await work.records.put_round(job, outcome=ended.problem, feedback=problem)
+            return ev.FellBack(feedback=problem, facts={"work_sha": commit} if commit != job.base_sha else {})
+        if commit == parent:
+            said = (
+                "Your turn ended and nothing in the repository has changed. Make the change that the request asks for."
+            )
+            await work.records.put_round(job, outcome="nothing_changed", feedback=said)
+            return ev.FellBack(feedback=said)
+        return await self._after_round(work, commit)
+
+    async def _turn(self, work: Work, parent: str) -> Turn:
+        """The agent's turn; on SIGTERM its tree is saved as an unproved checkpoint before the lease is handed back."""
+        job, records = work.job, work.records
+        preset = turn.preset_of(job.snapshot.get("agent") or "claude")
+        plan = await self._plan(work)
+        unread = await records.unread(job.id)
+        requests = await records.requests(job.id)
+        before = [r for r in await records.rounds(job.id) if r.request_no == job.request_no and r.round < job.round]
+        text = prompt.build(
+            plan,
+            request="\n\n".join(r.text for r in requests if r.read_by == f"plan:{job.request_no}") or plan.problem,
+            request_no=job.request_no,
+            round_no=job.round,
+            rounds_max=job.rounds_max,
+            sandbox=job.sandbox,
+            feedback=before[-1].feedback if before else None,
+            steers=[r.text for r in requests if (r.read_by or "").startswith(f"round:{job.request_no}.")]
+            + [r.text for r in unread],
+        )
+        sandbox = self._sandbox(work)
+        work.log.info("agent's turn", agent=preset.label, round=job.round, of=job.rounds_max)
+        try:
+            cwd = (await sandbox.status())["checkout"]
+            env = {"FACTORY_INSIDE": "1"}
+            ended = await turn.take(
+                sandbox, preset, cwd, text, minutes=self.settings.agent_minutes, env=env, log=work.stage
+            )
+        except asyncio.CancelledError:
+            if work.stopping == "sigterm":
+                await self._save_unproved(work, parent)
+            raise
+        await records.mark_read(job.id, f"round:{job.request_no}.{job.round}", unread)
+        work.log.info(
+            "agent's turn ended", stop_reason=ended.stop_reason, problem=ended.problem, tools=ended.tool_calls
+        )
+        return ended
+
+    async def _save_unproved(self, work: Work, parent: str) -> None:
+        async with asyncio.timeout(self.settings.stop_grace / 2):
+            git = self._git(work)
+            commit = await git.commit(parent, f"Unproved work of round {work.job.round}\n")
+            if commit.files:
+                bundle = await checkpoint.save(work, git, commit.sha)
+                await work.records.put_round(
+                    work.job, commit=commit.sha, parent=parent, bundle=bundle, outcome="unproved", proved=False
+                )
+                work.facts["work_sha"] = commit.sha
+
+    async def _commit(self, work: Work, parent: str, plan: Plan, ended: Turn) -> str:
+        """Setup first (what it changes belongs to the round), then the round's one commit and its checkpoint."""
+        git = self._git(work)
+        setup = await self._contract(work).run("setup", timeout=1500)
+        if not setup.ok:
+            work.log.warning("setup fails after the round", why=setup.error)
+        title = (
+            plan.title if work.job.round == 1 and work.job.request_no == 1 else f"{plan.title} (round {work.job.round})"
+        )
+        commit = await git.commit(parent, f"{title}\n\n{ended.message.strip()[:2000]}\n\nFactory-Job: {work.job.id}\n")
+        if not commit.files:
+            return parent
+        bundle = await checkpoint.save(work, git, commit.sha)
+        await work.records.put_round(
+            work.job,
+            commit=commit.sha,
+            parent=parent,
+            bundle=bundle,
+            outcome=ended.stop_reason or ended.problem or "",
+            summary=ended.message.strip()[:4000],
+            spent={"seconds": round(ended.seconds, 1), "tool_calls": ended.tool_calls},
+        )
+        work.log.info("committed", sha=commit.sha[:12], files=len(commit.files))
+        return commit.sha
+
+    async def _after_round(self, work: Work, sha: str) -> ev.Event:
+        """The app has to get ready again with the change in it."""
+        problem = await self._renew_app(work)
+        if problem is not None:
+            said = feedback.environment(problem.verb, problem.error, problem.tail)
+            await work.records.put_round(work.job, feedback=said)
+            return ev.FellBack(feedback=said, facts={"work_sha": sha})
+        return ev.Done(facts={"work_sha": sha})
+
+    async def _renew_app(self, work: Work) -> Answer | None:
+        """setup, restart, status; the first that fails."""
+        contract = self._contract(work)
+        for verb, seconds in (("setup", 1500), ("restart", 900), ("status", 60)):
+            answer = await contract.run(verb, timeout=seconds)
+            if not answer.ok:
+                return answer
+        return None
+
+    async def tests_running(self, work: Work) -> ev.Event:
+        """All suites at work_sha."""
+        job = work.job
+        assert job.work_sha is not None and job.base_sha is not None
+        base = await work.records.base(job.repo, job.base_sha) or {}
+        dirt = sorted(set(await self._git(work).dirt()) - set(base.get("dirt", [])))
+        if dirt:
+            said = "Files changed after the round's commit, so that the tests would not be of it: " + ", ".join(
+                dirt[:20]
+            )
+            await work.records.put_round(job, feedback=said)
+            return ev.FellBack(feedback=said)
+        answer = await self._contract(work).run("test", timeout=1700)
+        suites = answer.data.get("suites", [])
+        if not suites and answer.code not in (0, 1):
+            said = feedback.environment("test", answer.error, answer.tail)
+            await work.records.put_round(job, feedback=said)
+            return ev.FellBack(feedback=said)
+        judged = proof.judge(suites, base.get("suites", []))
+        holds = proof.holds(judged)
+        await work.records.add_evidence(job, job.work_sha, "suites", holds, {"suites": judged})
+        work.log.info("suites", **{s["suite"]: "failed" if s["counts"] else "ok" for s in judged})
+        if holds:
+            return ev.Done()
+        said = feedback.suites([s for s in judged if s["counts"]])
+        await work.records.put_round(job, feedback=said)
+        return ev.FellBack(feedback=said)
+
+    async def video_recorded(self, work: Work) -> ev.Event:
+        """The risk gate; then exactly work_sha is pushed, and the pull request says what was proved."""
+        forge = await forges.connect(work.job.repo, public_url=self.settings.public_url)
+        mirror = await self._mirror(work)
+        assert work.job.work_sha is not None
+        await checkpoint.into_mirror(work, mirror, work.job.work_sha)
+        return await publish.publish(work, mirror, forge)
+
+
+def _turn_problem(ended: Turn) -> str | None:
+    """Why the round failed whatever it left, in words for the next round; an outside fault is raised instead."""
+    if ended.problem is None:
+        return None
+    if ended.problem in FAILED_TURNS:
+        raise OutsideError(f"The agent could not work: {ended.detail or ended.problem}", code=ended.problem)
+    if ended.problem == "permission_denied":
+        return f"You were not allowed to: {', '.join(ended.denied)}. Find another way."
+    return f"Your last turn ended early: {ended.detail or ended.problem}."
+
+
+async def close_pull(settings: Settings, errand_data: dict[str, Any], repo: str) -> str:
+    """The errand of a cancelled job: its pull request is closed."""
+    forge = await forges.connect(repo, public_url=settings.public_url)
+    pull = await forge.close_pull(int(errand_data["number"]))
+    return pull.state

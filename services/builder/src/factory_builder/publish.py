@@ -1,0 +1,121 @@
+"""Push and pull request: exactly the proved commit, the text from records, statuses pending until the review."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from factory_chassis import asking
+from factory_chassis.work import Work
+from factory_forge import body, risk
+from factory_forge.diff import Diff
+from factory_forge.errors import NotFastForward
+from factory_forge.forge import Forge, PullRequest, Status
+from factory_forge.git import Mirror
+from factory_jobs import events as ev
+
+STATUSES = ("factory/tests", "factory/browser", "factory/review")
+TEMPLATES = (".github/PULL_REQUEST_TEMPLATE.md", ".github/pull_request_template.md", "PULL_REQUEST_TEMPLATE.md")
+
+
+async def publish(work: Work, mirror: Mirror, forge: Forge) -> ev.Event:
+    """Risk gate → push → pull request → labels → statuses. Every step can be done again and happens once."""
+    job = work.job
+    assert job.work_sha and job.base_sha and job.branch
+    diff = await mirror.diff(job.base_sha, job.work_sha)
+    if (gate := await _risk_gate(work, diff)) is not None:
+        return gate
+    try:
+        await _push(work, mirror, forge)
+    except NotFastForward as e:
+        return _somebody_pushed(e)
+    proof = await body.gather(work.records, job, diff, work.public_url)
+    text = body.render(proof, await _template(mirror, job.base_sha))
+    base = work.project.base or await mirror.default_branch()
+    pull = await _pull(work, forge, base, text, body.labels(proof))
+    await forge.set_labels(pull.number, body.labels(proof))
+    await _statuses(work, forge, proof)
+    await work.keep("report", "pull-request.md", text.encode(), commit=job.work_sha)
+    work.log.info("pull request", number=pull.number, url=pull.url, head=pull.head_sha[:12])
+    facts = {"number": pull.number, "url": pull.url, "head": job.work_sha, "draft": pull.draft, "state": pull.state}
+    return ev.Done(facts={"pr": facts})
+
+
+async def _risk_gate(work: Work, diff: Diff) -> ev.Asked | None:
+    """Risky diffs stop here until a person allows them, where the project has the gate."""
+    risky = risk.gated(risk.assess(diff))
+    if not risky or "risk" not in work.project.gates:
+        return None
+    named = "; ".join(f"{r.path} {r.says}" for r in risky[:5])
+    return await asking.gate(
+        work, "gate:risk", f"This change is risky: {named}. Shall it be pushed?", work.job.work_sha or ""
+    )
+
+
+async def _push(work: Work, mirror: Mirror, forge: Forge) -> None:
+    job = work.job
+    assert job.work_sha and job.branch
+
+    async def act() -> dict[str, Any]:
+        await forge.push(mirror, job.work_sha or "", job.branch or "")
+        return {"sha": job.work_sha}
+
+    async def look() -> dict[str, Any] | None:
+        pull = await forge.find_pull(job.branch or "")
+        return {"sha": job.work_sha} if pull and pull.head_sha == job.work_sha else None
+
+    await work.outside(f"push:{job.branch}:{job.work_sha}", {"branch": job.branch, "sha": job.work_sha}, act, look)
+
+
+async def _pull(work: Work, forge: Forge, base: str, text: str, labels: list[str]) -> PullRequest:
+    """One pull request a job, by its branch; a later proof refreshes its text."""
+    job = work.job
+    assert job.branch
+
+    async def act() -> PullRequest:
+        return await forge.open_pull(branch=job.branch or "", base=base, title=job.title, body=text, labels=labels)
+
+    async def look() -> PullRequest | None:
+        found = await forge.find_pull(job.branch or "")
+        return found if found and found.state == "open" else None
+
+    made = await work.outside(f"pull:{job.branch}", {"branch": job.branch, "base": base}, act, look)
+    pull = await forge.pull(made["number"])
+    if pull.body != text:
+        work.may_act()
+        pull = await forge.update_pull(pull.number, body=text)
+    return pull
+
+
+async def _statuses(work: Work, forge: Forge, proof: body.Proof) -> None:
+    job = work.job
+    assert job.work_sha
+    page = f"{work.public_url.rstrip('/')}/jobs/{job.id}"
+    for context in STATUSES:
+        kind = {"factory/tests": "suites", "factory/browser": "browser"}.get(context)
+        found = proof.evidence.get(kind) if kind else None
+        state, says = (
+            ("pending", "waiting for the review") if found is None else ("success" if found.ok else "failure", "")
+        )
+        if found is not None and kind == "suites":
+            says = ", ".join(f"{s['suite']}: {s.get('passed', 0)} passed" for s in found.data["suites"])[:140]
+        if found is not None and kind == "browser":
+            says = f"{sum(bool(r.get('ok')) for r in found.data.get('results', []))} scenarios hold"
+        await forge.set_status(Status(sha=job.work_sha, context=context, state=state, description=says, url=page))  # type: ignore[arg-type]
+
+
+async def _template(mirror: Mirror, sha: str) -> str:
+    """The repo's own pull request template, respected beneath ours."""
+    paths = {e.path for e in await mirror.files(sha)}
+    for path in TEMPLATES:
+        if path in paths:
+            return (await mirror.read(sha, path, 64_000)).decode(errors="replace")
+    return ""
+
+
+def _somebody_pushed(e: NotFastForward) -> ev.Asked:
+    return ev.Asked(
+        ask="question:push",
+        asks=f"Somebody pushed {e.theirs[:12]} to {e.branch} while I worked. What shall stand?",
+        sha=e.theirs,
+        options=[["mine", "Mine on top"], ["theirs", "Theirs"]],
+    )
