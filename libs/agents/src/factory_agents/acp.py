@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 AUTH_REQUIRED = -32000  # the protocol's error code
 NOT_THERE = (126, 127)  # a shell's exit codes for a command that cannot be run or is not found
 LEFTOVERS = 1.0  # seconds that a dead agent's last output may still take
-CLOSING = 3.0  # seconds that an agent has to end by itself when its input closes
+CLOSING = 2.0  # seconds that an agent has to end by itself when its input closes
 
 T = TypeVar("T")
 
