@@ -11,6 +11,7 @@ JOB, COMMIT, SHA256 = "jabcdefghi2", "0123456789" * 4, "ab" * 32
 def test_key() -> None:
     """The parts stand in the order of the design."""
     assert key(JOB, COMMIT, 3, "video", "c1.mp4") == f"jobs/{JOB}/{COMMIT}/3/video/c1.mp4"
+    assert key(JOB, "none", 1, "log", "planner.log") == f"jobs/{JOB}/none/1/log/planner.log"
 
 
 def test_url() -> None:

@@ -7,7 +7,7 @@ from .errors import BadKey
 
 _PARTS = {
     "job": re.compile(r"j[a-z2-7]{10}"),
-    "commit": re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}"),
+    "commit": re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|none"),
     "epoch": re.compile(r"[0-9]{1,10}"),
     "kind": re.compile(r"[a-z][a-z0-9-]{1,31}"),
     "name": re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}"),
@@ -18,8 +18,9 @@ _PARTS = {
 def key(job_id: str, commit: str, epoch: int, kind: str, name: str) -> str:
     """`jobs/<job>/<commit>/<epoch>/<kind>/<name>`.
 
-    `commit` is the full hash that the artifact is evidence of (the base's for what happened before a change), `epoch`
-    the lease under which it was made, so that a fenced worker's upload never replaces its successor's.
+    `commit` is the full hash that the artifact is evidence of (the base's for what happened before a change, `none`
+    before the base was looked up), `epoch` the lease under which it was made, so that a fenced worker's upload never
+    replaces its successor's.
 
     Raises BadKey where a part could name another object (`..`, `/`, spaces, more than 120 characters …).
     """

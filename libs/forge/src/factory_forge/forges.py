@@ -15,7 +15,7 @@ AUTHOR, REVIEWER = "software-factory", "software-factory-reviewer"
 async def connect(repo: str, *, public_url: str, reviewer: bool = False) -> Forge:
     """The forge of `repo` under the factory's or the reviewer's identity. Raises UnknownForge."""
     if path := local_path(repo):
-        return await LocalForge.open(path, REVIEWER if reviewer else AUTHOR, public_url)
+        return LocalForge(path, REVIEWER if reviewer else AUTHOR, public_url)
     raise UnknownForge(url=repo, reason="only repositories on this machine are served yet (a path or file://)")
 
 

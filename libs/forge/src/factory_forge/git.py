@@ -6,6 +6,7 @@ made comes back as a bundle, is looked at in quarantine, and leaves for the forg
 
 import asyncio
 import fcntl
+import hashlib
 import os
 import re
 import secrets
@@ -51,7 +52,8 @@ from .errors import (
 from .incoming import Change, Header, Limits, check_change, check_link, read_changes, read_header
 from .runner import MIB, REMOTE_S, Credentials, Output, check_url, credential_config, git, is_away, is_local, reason_of
 
-AUTHOR = ("Software Factory", "software-factory@localhost")  # of commits made in a job's clone
+AUTHOR_NAME = "Software Factory"  # of commits made in a job's clone
+AUTHOR_EMAIL = "software-factory@localhost"  # nobody's: an address at a forge would be shown as that account's work
 CHECKPOINT_REF = "refs/heads/checkpoint"  # the one head of a bundle made here
 
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -62,12 +64,17 @@ _LOCAL_SIDE = "git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.a
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A file of a tree: regular (100644, 100755), symbolic link (120000) or submodule (160000, without a size)."""
+    """An entry of a tree: file (mode 100644, or 100755 when executable), symbolic link (120000), submodule (160000)."""
 
     path: str
     mode: str
     sha: str
-    size: int | None  # bytes
+    size: int  # bytes; of a link its target's length, of a submodule 0
+
+    @property
+    def is_file(self) -> bool:
+        """Whether `read` gives it: links and submodules are no files."""
+        return self.mode.startswith("100")
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -113,7 +120,7 @@ class Repository:
 
     async def files(self, sha: str) -> list[Entry]:
         """Every file at a commit, by path. Raises NoSuchRef."""
-        out = await self._at(sha, "ls-tree", "-r", "-z", "-l", "--full-tree", _sha(sha))
+        out = await self._at([sha], "ls-tree", "-r", "-z", "-l", "--full-tree")
         return [_entry(record) for record in out.stdout.split(b"\0") if record]
 
     async def read(self, sha: str, path: str, max_bytes: int = MIB) -> bytes:
@@ -121,13 +128,12 @@ class Repository:
         missing = NoSuchFile(path=path[:200], sha=sha)
         if not path or "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
             raise missing
-        out = await self._at(sha, "ls-tree", "-z", "-l", "--full-tree", _sha(sha), path)
-        if not out.stdout.startswith((b"100644 ", b"100755 ")):
+        await self.resolve(_sha(sha))
+        out = await git(self.path, "ls-tree", "-z", "-l", "--full-tree", sha, path)
+        entry = _entry(out.stdout.rstrip(b"\0")) if out.stdout else None
+        if entry is None or not entry.is_file or entry.path != path:
             raise missing
-        entry = _entry(out.stdout.rstrip(b"\0"))
-        if entry.path != path:
-            raise missing
-        if entry.size is None or entry.size > max_bytes:
+        if entry.size > max_bytes:
             raise FileTooLarge(path=path, size=entry.size, max_bytes=max_bytes)
         return (await git(self.path, "cat-file", "blob", entry.sha, max_bytes=max_bytes)).stdout
 
@@ -138,11 +144,10 @@ class Repository:
         converters of the repository have no say. Raises NoSuchRef.
         """
         command = ("diff-tree", "-r", "-M", "-l", "2000", "--no-ext-diff", "--no-textconv", "--no-color")
-        commits = (_sha(base), _sha(head))
-        listed = await self._at(f"{base}..{head}", *command, "-z", "--raw", "--numstat", *commits)
+        listed = await self._at([base, head], *command, "-z", "--raw", "--numstat")
         truncated = False
         try:
-            patch = (await git(self.path, *command, "-p", "--full-index", *commits, max_bytes=max_bytes)).stdout
+            patch = (await git(self.path, *command, "-p", "--full-index", base, head, max_bytes=max_bytes)).stdout
         except TooMuchOutput as cut:
             truncated, patch = True, cut.printed[: cut.printed.rfind(b"\n") + 1]
         files = diffs.with_hunks(diffs.parse_files(listed.stdout), patch)
@@ -151,22 +156,23 @@ class Repository:
 
     async def merge_base(self, one: str, other: str) -> str:
         """The best common ancestor. Raises NoSuchRef where there is none."""
-        found = await self._at(f"{one}…{other}", "merge-base", _sha(one), _sha(other), ok=(0, 1))
+        found = await self._at([one, other], "merge-base", ok=(0, 1))
         if found.status:
             raise NoSuchRef(ref=f"merge base of {one} and {other}", where=str(self.path))
         return found.stdout.decode().strip()
 
     async def is_ancestor(self, ancestor: str, sha: str) -> bool:
         """Whether `sha` holds everything of `ancestor`; a commit is its own ancestor. Raises NoSuchRef."""
-        where = f"{ancestor}..{sha}"
-        found = await self._at(where, "merge-base", "--is-ancestor", _sha(ancestor), _sha(sha), ok=(0, 1))
+        found = await self._at([ancestor, sha], "merge-base", "--is-ancestor", ok=(0, 1))
         return found.status == 0
 
     async def log(self, base: str, head: str) -> list[Commit]:
         """The commits of `head` that `base` lacks, newest first. Raises NoSuchRef."""
         form = "--format=tformat:%H%x00%P%x00%an%x00%ae%x00%aI%x00%s%x00%b"
         command = ("log", "-z", "--topo-order", "--no-show-signature", "--no-color", "--no-ext-diff", form)
-        out = await self._at(f"{base}..{head}", *command, f"{_sha(base)}..{_sha(head)}", "--")
+        for sha in (base, head):
+            await self.resolve(_sha(sha))
+        out = await git(self.path, *command, f"{base}..{head}")
         words = out.stdout.decode(errors="replace").split("\0")
         commits = zip(*[iter(words)] * 7, strict=False)
         return [Commit(sha, parents.split(), *rest) for sha, parents, *rest in commits]
@@ -175,27 +181,27 @@ class Repository:
         """Puts a merge commit of `branch` and `sha` on `branch` and returns it. Raises MergeConflict, NoSuchRef."""
         tip = await self.resolve(f"refs/heads/{branch}")
         flags = ("--write-tree", "--name-only", "--no-messages", "-z")
-        tried = await self._at(f"{branch} and {sha}", "merge-tree", *flags, tip, _sha(sha), ok=(0, 1))
+        tried = await self._at([tip, sha], "merge-tree", *flags, ok=(0, 1))
         tree, *paths = tried.stdout.decode(errors="replace").rstrip("\0").split("\0")
         if tried.status:
             raise MergeConflict(branch=branch, sha=sha, paths=", ".join(paths))
-        email = f"{author}@localhost"
-        who = {f"GIT_{role}_{word}": value for role in ("AUTHOR", "COMMITTER") for word, value in
-               (("NAME", author), ("EMAIL", email))}  # fmt: skip
+        who: dict[str, str] = {}
+        for role in ("AUTHOR", "COMMITTER"):
+            who |= {f"GIT_{role}_NAME": author, f"GIT_{role}_EMAIL": f"{author}@localhost"}
         made = await git(self.path, "commit-tree", tree, "-p", tip, "-p", sha, stdin=message.encode(), env=who)
         merged = made.stdout.decode().strip()
         await git(self.path, "update-ref", f"refs/heads/{branch}", merged, tip)
         return merged
 
-    async def _at(self, where: str, *args: str, ok: Sequence[int] = (0,)) -> Output:
-        """A call about commits that may not be there."""
+    async def _at(self, commits: Sequence[str], *args: str, ok: Sequence[int] = (0,)) -> Output:
+        """A call about commits, whole hashes, which follow `args`. Raises NoSuchRef for one that is not there."""
+        for sha in commits:
+            _sha(sha)
         try:
-            return await git(self.path, *args, ok=ok)
-        except GitFailed as error:
-            if error.status == 128 and re.search(
-                r"[Nn]ot a (valid|tree)|bad (object|revision|tree)|not a commit", error.log
-            ):
-                raise NoSuchRef(ref=where, where=str(self.path)) from error
+            return await git(self.path, *args, *commits, ok=ok)
+        except GitFailed:
+            for sha in commits:
+                await self.resolve(sha)
             raise
 
 
@@ -315,8 +321,8 @@ class Mirror(Repository):
         try:
             await git(inside, "init", "--quiet", "--template=", f"--initial-branch={branch}", str(part))
             (inside / "objects/info/alternates").write_text(f"{self.path / 'objects'}\n")
-            for name, value in zip(("user.name", "user.email"), AUTHOR, strict=True):
-                await git(inside, "config", name, value)
+            await git(inside, "config", "user.name", AUTHOR_NAME)
+            await git(inside, "config", "user.email", AUTHOR_EMAIL)
             await git(inside, "reset", "--quiet", "--hard", sha, work_tree=part, timeout=REMOTE_S)
             part.rename(dest)
         except BaseException:
@@ -356,7 +362,7 @@ class Mirror(Repository):
             fd = os.open(bundle, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise NotABundle(reason=error.strerror or str(error)) from error
-        with os.fdopen(fd, "rb", buffering=0) as raw:
+        try:
             seen = os.fstat(fd)
             if not stat.S_ISREG(seen.st_mode):
                 raise NotABundle(reason="it is no regular file")
@@ -365,12 +371,13 @@ class Mirror(Repository):
             header, begin = _header(fd)
             if expect not in header.heads.values():
                 raise NotThatCommit(expect=expect[:64])
-            raw.seek(begin)
+            os.lseek(fd, begin, os.SEEK_SET)
             size = f"--max-input-size={limits.bundle_bytes}"
-            try:
-                await self._quarantined(quarantine, "index-pack", "--stdin", "--fix-thin", "--strict", size, stdin=fd)
-            except GitFailed as error:
-                raise BrokenObjects(reason=reason_of(error)) from error
+            await self._quarantined(quarantine, "index-pack", "--stdin", "--fix-thin", "--strict", size, stdin=fd)
+        except GitFailed as error:
+            raise BrokenObjects(reason=reason_of(error)) from error
+        finally:
+            os.close(fd)
 
     async def _judge(self, quarantine: Path, expect: str, base: str, limits: Limits) -> None:
         """Looks at what each new commit brings."""
@@ -507,6 +514,12 @@ class Mirror(Repository):
             return False
 
 
+async def mirror_of(directory: Path, url: str) -> Mirror:
+    """The mirror of `url` among those of a node, `<directory>/<name>-<hash of the URL>.git`. Raises as `Mirror.open`."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", url.rstrip("/").removesuffix(".git").rpartition("/")[2])[:40].strip("-")
+    return await Mirror.open(directory / f"{name or 'repo'}-{hashlib.sha256(url.encode()).hexdigest()[:10]}.git", url)
+
+
 def _sha(value: str) -> str:
     """`value` itself where it is a whole hash, so that it can be nothing else to git. Raises NoSuchRef."""
     if not _SHA.fullmatch(value):
@@ -517,7 +530,7 @@ def _sha(value: str) -> str:
 def _entry(record: bytes) -> Entry:
     facts, path = record.split(b"\t", 1)
     mode, _kind, sha, size = facts.decode().split()
-    return Entry(path.decode(errors="replace"), mode, sha, None if size == "-" else int(size))
+    return Entry(path.decode(errors="replace"), mode, sha, 0 if size == "-" else int(size))
 
 
 def _header(fd: int) -> tuple[Header, int]:

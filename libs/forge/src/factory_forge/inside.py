@@ -13,14 +13,16 @@ from typing import Any, Protocol
 import msgspec
 from factory_jobs.errors import FactoryError
 
+from .git import AUTHOR_EMAIL, AUTHOR_NAME
+
 INDEX = ".git/factory-index"
 BUNDLE = ".git/factory.bundle"
 OURS = ".software-factory"  # the contract's own directory: never committed
 AUTHOR = {
-    "GIT_AUTHOR_NAME": "Software Factory",
-    "GIT_AUTHOR_EMAIL": "factory@users.noreply.github.com",
-    "GIT_COMMITTER_NAME": "Software Factory",
-    "GIT_COMMITTER_EMAIL": "factory@users.noreply.github.com",
+    "GIT_AUTHOR_NAME": AUTHOR_NAME,
+    "GIT_AUTHOR_EMAIL": AUTHOR_EMAIL,
+    "GIT_COMMITTER_NAME": AUTHOR_NAME,
+    "GIT_COMMITTER_EMAIL": AUTHOR_EMAIL,
 }
 
 

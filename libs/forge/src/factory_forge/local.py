@@ -123,9 +123,9 @@ class LocalForge:
             raise NoSuchBranch(repo=self.name, branch=branch if not head_sha else base)
         values = (branch, base, head_sha, base_sha, title, body, draft, _labels(labels), self.author)
         is_open = ("SELECT number FROM pulls WHERE branch = ? AND state = 'open'", (branch,))
-        if not await self._do(lambda db: db.execute(*is_open).fetchone()):
-            if await self.repository.is_ancestor(head_sha, base_sha):
-                raise NothingToPull(branch=branch, base=base)
+        there = await self._do(lambda db: db.execute(*is_open).fetchone())
+        if there is None and await self.repository.is_ancestor(head_sha, base_sha):
+            raise NothingToPull(branch=branch, base=base)
 
         def insert(db: sqlite3.Connection) -> int:
             if there := db.execute(*is_open).fetchone():
