@@ -20,13 +20,13 @@ from factory_jobs.records import Records
 from factory_jobs.store import Store
 from nats.errors import Error as NatsError
 
-from . import logs
+from . import logs, settings
 from .broker import Publisher, build_broker, subscribe, subscribe_control
 from .health import Health
 from .line import Line
 from .provision import Provisioner
 from .renewal import Renewal
-from .settings import Settings, node_name
+from .settings import Settings, SettingsT, node_name
 from .sweep import Sweep
 from .worker import ErrandHandler, Handler, Worker
 
@@ -203,10 +203,10 @@ class Service:
         log.info("stopped")
 
 
-def run(service: Callable[[], Service]) -> None:
-    """Builds and runs; a broken configuration ends with exit code 78 before anything is started (see `settings`)."""
-
-    async def main() -> None:
-        await service().run()
-
-    asyncio.run(main())
+def run(kind: type[SettingsT], build: Callable[[SettingsT], Service]) -> None:
+    """Reads the settings, builds, runs. A broken configuration ends with exit code 78 and the variable named."""
+    try:
+        service = build(settings.read(kind))
+    except settings.BadSettings as e:
+        settings.refuse(e.problems)
+    asyncio.run(service.run())

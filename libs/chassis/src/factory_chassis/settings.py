@@ -110,15 +110,8 @@ def _nearest(name: str, known: set[str]) -> str:
     return f" (did you mean {PREFIX}{close[0].upper()}?)" if close else ""
 
 
-def read_or_exit(kind: type[SettingsT]) -> SettingsT:
-    """For `__main__`: ends with exit code 78 and a line for each wrong variable."""
-    try:
-        return read(kind)
-    except BadSettings as e:
-        refuse(e.problems)
-
-
 def refuse(problems: list[str]) -> NoReturn:
+    """Ends the process with a line for each wrong variable."""
     for problem in problems:
         sys.stderr.write(f"configuration: {problem}\n")
     sys.exit(EX_CONFIG)

@@ -1,15 +1,13 @@
 """`python -m factory_planner` runs planner alone."""
 
 from factory_chassis.service import run
-from factory_chassis.settings import read_or_exit
 
 from .app import build_app
 from .settings import Settings
 
 
 def main() -> None:
-    settings = read_or_exit(Settings)
-    run(lambda: build_app(settings))
+    run(Settings, build_app)
 
 
 if __name__ == "__main__":
