@@ -166,7 +166,7 @@ class Worker:
             if code == "fenced":
                 log.warning("the sandbox serves somebody else", why=str(e))
                 return None
-            if code == "sandbox_lost":
+            if code == "sandbox-lost":
                 return ev.SandboxLost(reason=str(e))
             log.exception("stage broke", why=repr(e))
             failure = Failure(

@@ -9,8 +9,14 @@ from factory_jobs.job import Job
 from factory_jobs.records import Artifact, Evidence, Records, Request, Round
 
 from .diff import Diff
+from .git import Repository
 from .risk import Level, Risk, assess, level
 
+TEMPLATES = (
+    ".github/PULL_REQUEST_TEMPLATE.md",
+    ".github/pull_request_template.md",
+    "PULL_REQUEST_TEMPLATE.md",
+)
 LABELS = ("factory-generated", "needs-human-review")
 WHERE = "the agent's own sandbox, without isolation from this machine (provider: local)"
 
@@ -28,6 +34,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     diff: Diff
     risks: list[Risk]
     level: Level
+    template: str  # the repo's own pull request template, kept beneath ours
     public_url: str
 
     def link(self, artifact: Artifact) -> str:
@@ -40,8 +47,10 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         return [a for a in found if a.epoch == newest]
 
 
-async def gather(records: Records, job: Job, diff: Diff, public_url: str) -> Proof:
-    assert job.work_sha is not None
+async def gather(records: Records, job: Job, repository: Repository, public_url: str) -> Proof:
+    """Everything about the job's newest commit, from records and from the trusted mirror."""
+    assert job.work_sha is not None and job.base_sha is not None
+    diff = await repository.diff(job.base_sha, job.work_sha)
     risks = assess(diff)
     return Proof(
         job=job,
@@ -50,12 +59,19 @@ async def gather(records: Records, job: Job, diff: Diff, public_url: str) -> Pro
         rounds=await records.rounds(job.id),
         evidence=await records.evidence(job.id, job.work_sha),
         artifacts=await records.artifacts(job.id),
-        base=await records.base(job.repo, job.base_sha or "") or {},
+        base=await records.base(job.repo, job.base_sha) or {},
         diff=diff,
         risks=risks,
         level=level(diff, risks),
+        template=await _template(repository, job.base_sha),
         public_url=public_url,
     )
+
+
+async def _template(repository: Repository, sha: str) -> str:
+    paths = {e.path for e in await repository.files(sha)}
+    found = next((p for p in TEMPLATES if p in paths), None)
+    return (await repository.read(sha, found, 64_000)).decode(errors="replace") if found else ""
 
 
 def labels(proof: Proof) -> list[str]:
@@ -64,8 +80,8 @@ def labels(proof: Proof) -> list[str]:
     return [*LABELS, f"project:{job.project}", f"risk:{proof.level}", *job.snapshot.get("labels", [])]
 
 
-def render(proof: Proof, template: str = "") -> str:
-    """The body as Markdown. A template of the repo's own is kept beneath."""
+def render(proof: Proof) -> str:
+    """The body as Markdown."""
     parts = [
         _request(proof),
         _section("Problem", proof.plan.get("problem", "")),
@@ -79,7 +95,7 @@ def render(proof: Proof, template: str = "") -> str:
         _section("Known risks", _risks(proof)),
         _section("Rollback", _rollback(proof)),
         _section("Provenance", _provenance(proof)),
-        template.strip(),
+        proof.template.strip(),
         f"<!-- factory-job: {proof.job.id} -->",
     ]
     return "\n\n".join(p for p in parts if p) + "\n"

@@ -119,7 +119,7 @@ class Handlers:
         sandbox = self._sandbox(work)
         work.log.info("agent's turn", agent=preset.label, round=job.round, of=job.rounds_max)
         try:
-            cwd = (await sandbox.status())["checkout"]
+            cwd = (await sandbox.exec(["pwd", "-P"])).stdout.decode().strip()
             env = {"FACTORY_INSIDE": "1"}
             ended = await turn.take(
                 sandbox, preset, cwd, text, minutes=self.settings.agent_minutes, env=env, log=work.stage

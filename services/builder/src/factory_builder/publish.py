@@ -14,7 +14,6 @@ from factory_forge.git import Mirror
 from factory_jobs import events as ev
 
 STATUSES = ("factory/tests", "factory/browser", "factory/review")
-TEMPLATES = (".github/PULL_REQUEST_TEMPLATE.md", ".github/pull_request_template.md", "PULL_REQUEST_TEMPLATE.md")
 
 
 async def publish(work: Work, mirror: Mirror, forge: Forge) -> ev.Event:
@@ -28,8 +27,8 @@ async def publish(work: Work, mirror: Mirror, forge: Forge) -> ev.Event:
         await _push(work, mirror, forge)
     except NotFastForward as e:
         return _somebody_pushed(e)
-    proof = await body.gather(work.records, job, diff, work.public_url)
-    text = body.render(proof, await _template(mirror, job.base_sha))
+    proof = await body.gather(work.records, job, mirror, work.public_url)
+    text = body.render(proof)
     base = work.project.base or await mirror.default_branch()
     pull = await _pull(work, forge, base, text, body.labels(proof))
     await forge.set_labels(pull.number, body.labels(proof))
@@ -101,15 +100,6 @@ async def _statuses(work: Work, forge: Forge, proof: body.Proof) -> None:
         if found is not None and kind == "browser":
             says = f"{sum(bool(r.get('ok')) for r in found.data.get('results', []))} scenarios hold"
         await forge.set_status(Status(sha=job.work_sha, context=context, state=state, description=says, url=page))  # type: ignore[arg-type]
-
-
-async def _template(mirror: Mirror, sha: str) -> str:
-    """The repo's own pull request template, respected beneath ours."""
-    paths = {e.path for e in await mirror.files(sha)}
-    for path in TEMPLATES:
-        if path in paths:
-            return (await mirror.read(sha, path, 64_000)).decode(errors="replace")
-    return ""
 
 
 def _somebody_pushed(e: NotFastForward) -> ev.Asked:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from factory_agents import events as said
 from factory_agents.driver import Text, Turn
 from factory_agents.drivers import build_agent
 from factory_agents.errors import AgentError
 from factory_agents.presets import Preset, resolve
+from factory_agents.process import Process
 from factory_chassis.logs import StageLog
 from factory_jobs.errors import WorkError
-from factory_sandbox.client import Process, Sandbox
+from factory_sandbox.client import Sandbox
+from factory_sandbox.errors import Refused
 
 
 def preset_of(agent: str | Mapping[str, object]) -> Preset:
@@ -60,7 +63,12 @@ async def take(
     """
 
     async def spawn(argv: Sequence[str], extra: Mapping[str, str]) -> Process:
-        return await sandbox.spawn(argv, env=extra)
+        try:
+            return cast(Process, await sandbox.spawn(argv, env=extra))  # with pipes its streams are there
+        except Refused as e:
+            if e.code in {"no-such-command", "cannot-start"}:
+                raise FileNotFoundError(e.message) from e
+            raise
 
     narrator = Narrator(log)
     agent = build_agent(preset, spawn, cwd, env=env, on_event=narrator)

@@ -12,9 +12,12 @@ from factory_jobs.errors import FactoryError
 from factory_jobs.job import Job
 from factory_jobs.job import Sandbox as Facts
 from factory_jobs.records import Records
-from factory_sandbox.client import Sandbox
+from factory_sandbox import provider
+from factory_sandbox.client import Sandbox, node_key
+from factory_sandbox.errors import SandboxError
 from factory_sandbox.handle import Handle
-from factory_sandbox.local import Local, Spec, node_key
+from factory_sandbox.layout import Layout
+from factory_sandbox.providers import Spec
 
 SHIMS = {"factory": [sys.executable, "-I", "-m", "factory_contract"]}
 
@@ -25,7 +28,7 @@ class Places:
     def __init__(self, node: str, node_dir: Path, records: Records, caches: dict[str, str]) -> None:
         self.node, self.node_dir, self.records, self.caches = node, node_dir.resolve(), records, caches
         self.key = node_key(self.node_dir)
-        self.provider = Local(self.node_dir)
+        self.provider = provider("local")
 
     def directory(self, job_id: str, placement: int) -> Path:
         return self.node_dir / "places" / f"{job_id}-{placement}"
@@ -68,14 +71,10 @@ class Places:
 
     async def remove(self, job_id: str, placement: int) -> None:
         """Everything of a placement. Raises FactoryError naming what is left."""
-        directory = self.directory(job_id, placement)
-        handle = self.provider.find(job_id, placement)
+        socket = Layout(self.node_dir, job_id, placement).socket
         try:
-            if handle is not None:
-                await self.provider.destroy(handle)
-            if directory.exists():
-                shutil.rmtree(directory)
-        except OSError as e:
+            await self.provider.destroy(Handle("local", self.node, job_id, placement, str(socket)))
+        except (SandboxError, OSError) as e:
             raise FactoryError(f"Not everything could be removed: {e}", code="cleanup_incomplete") from e
         await self.records.free(job_id, placement)
 

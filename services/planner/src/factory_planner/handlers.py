@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from factory_chassis.plan import Plan
 from factory_chassis.work import Work
 from factory_forge import forges, git
@@ -19,7 +21,7 @@ class Handlers:
         self.settings = settings
         self.planner = planner or RulesPlanner()
 
-    def by_state(self) -> dict[State, object]:
+    def by_state(self) -> dict[State, Any]:
         return {State.RECEIVED: self.received}
 
     async def received(self, work: Work) -> ev.Event:

@@ -47,7 +47,7 @@ class Handlers:
         }
         await work.records.add_evidence(job, job.proved_sha, "review", said != "request_changes", data)
         forge = await forges.connect(job.repo, public_url=work.public_url)
-        await self._refresh(work, forge, diff, ok=said != "request_changes")
+        await self._refresh(work, forge, mirror, ok=said != "request_changes")
         facts: dict[str, Any] = {"verdict": verdict.WORDS[said]}
         work.log.info("reviewed", verdict=said, findings=len(findings))
         if said == "request_changes":
@@ -82,11 +82,11 @@ class Handlers:
 
         await work.outside(marker, {"number": job.pr.number, "sha": job.proved_sha}, act, look)
 
-    async def _refresh(self, work: Work, forge: Forge, diff: Diff, *, ok: bool) -> None:
+    async def _refresh(self, work: Work, forge: Forge, mirror: forge_git.Mirror, *, ok: bool) -> None:
         """The pull request's text with the verdict in it, and the review's status."""
         job = work.job
         assert job.pr is not None and job.proved_sha is not None
-        proof = await body.gather(work.records, job, diff, work.public_url)
+        proof = await body.gather(work.records, job, mirror, work.public_url)
         text = body.render(proof)
         work.may_act()
         if (await forge.pull(job.pr.number)).body != text:
