@@ -263,6 +263,8 @@ def _done(job: Job, phase: Phase, event: ev.Done) -> Move:
             changes["planned_no"] = job.request_no
         case S.DEV_ENVIRONMENT_READY:
             changes["round"] = max(job.round, 1)
+        case S.IMPLEMENTATION_IN_PROGRESS:
+            changes["losses"] = 0  # a place that saw a round through was no bad place
         case S.VIDEO_RECORDED:
             changes |= {"proved_sha": job.work_sha, "verdict": None}
         case S.REVIEW_RUNNING:

@@ -1,4 +1,4 @@
-"""What a message or a button does to jobs: the one place where chat turns into events. Answers are texts to send back."""
+"""What a message or a button does to jobs: the one place where chat turns into events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from .allowlist import Refusal, allowed, may_decide
 from .incoming import Pressed, Said
 
 THANKS = re.compile(
-    r"^\W*(thanks?|thank you|thx|danke|merci|gracias|great|nice|cool|perfect|ok(ay)?|👍|🎉|❤️)\b?[\s\W]*(so much|a lot|job|work)?\W*$",
+    r"^\W*(thanks?|thank you|thx|danke|merci|gracias|great|nice|cool|perfect|ok(ay)?|👍|🎉|❤️)\b?[\s\W]*"
+    r"(so much|a lot|job|work)?\W*$",
     re.I,
 )
 TITLE = 72

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 class Notifier:
-    """Chat messages are at least once, at most one double for each kill between sending and writing down that it was sent."""
+    """Messages are at least once: one double at most for each kill between sending and writing down that it was sent."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The browser's process: Chromium runs in a child that holds no secrets and is ended as a group, with all it started."""
+"""The browser's process: Chromium runs in a child that holds no secrets and is ended as a group."""
 
 from __future__ import annotations
 

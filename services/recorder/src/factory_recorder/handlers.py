@@ -1,4 +1,4 @@
-"""On `browser_validation_running`: the agent's scenarios, run in Chromium on the running app, filmed, kept by commit."""
+"""On `browser_validation_running`: the agent's scenarios in Chromium on the running app, filmed, kept by commit."""
 
 from __future__ import annotations
 
