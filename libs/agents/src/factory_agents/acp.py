@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import acp
 from acp import schema
+from factory_sandbox.errors import Refused
 from pydantic import ValidationError
 
 from factory_agents import permissions
@@ -99,6 +100,10 @@ class AcpAgent:
             return await self._spawn(self._preset.command, self._env)
         except FileNotFoundError:
             raise AgentNotInstalled(self._preset.command, self._preset.install) from None
+        except Refused as refused:
+            if refused.code != "no-such-command":
+                raise
+            raise AgentNotInstalled(self._preset.command, self._preset.install) from None
 
     async def _open_session(self) -> None:
         connection = self._live().connection
@@ -177,6 +182,8 @@ class AcpAgent:
         running = self._live()
         if self._account:
             raise RuntimeError("the agent is in a turn already")
+        if self._fault:
+            raise self._fault
         if running.exit.done():
             raise AgentDied(self._preset.command, running.exit.result(), await running.stderr.text())
         account = self._account = TurnAccount(self._cost)
@@ -252,6 +259,8 @@ class AcpAgent:
 
     async def close(self) -> None:
         running, self._running = self._running, None
+        if self._account:
+            self._account.stopped = self._account.stopped or "cancelled"
         if running:
             await running.close()
 
@@ -304,11 +313,13 @@ class AcpAgent:
             self._cost = event.cost
         if self._account:
             self._account.hear(event)
+        if self._fault:
+            return
         try:
             self._on_event(event)
         except Exception as error:
             log.exception("on_event failed; the turn is ended with its error")
-            self._fault = self._fault or error
+            self._fault = error
             if self._answer:
                 self._answer.cancel()
 
@@ -371,11 +382,14 @@ class _Running:
             self.process.stdin.close()
             await asyncio.wait({self.exit}, timeout=CLOSING)
         finally:
-            await self.process.kill()
-            await asyncio.wait({self.exit}, timeout=CLOSING)
-            self.exit.cancel()
-            await self.connection.close()
-            await self.stderr.close()
+            try:
+                await self.process.kill()
+                await asyncio.wait({self.exit}, timeout=CLOSING)
+            finally:
+                self.exit.cancel()
+                await asyncio.gather(self.exit, return_exceptions=True)  # where the sandbox is lost, kill has said so
+                await self.connection.close()
+                await self.stderr.close()
 
 
 class _Client:
