@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from factory_forge.git import Mirror, Repository
+from factory_forge.git import Mirror
+from factory_forge.repository import Repository
 
 
 class Trap:

@@ -39,7 +39,8 @@ from .forge import (
     Verdict,
     hidden_marker,
 )
-from .git import Mirror, Repository
+from .git import Mirror
+from .repository import Repository
 
 DESCRIPTION_MAX = 140  # characters of a status on GitHub
 _MARKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._/-]{0,99}")
