@@ -17,7 +17,7 @@ def branch_name(job_id: str, text: str) -> str:
     """
     if not _ID.fullmatch(job_id):
         raise BadBranchName(branch=f"factory/{job_id}")
-    plain = unicodedata.normalize("NFKD", text[:400]).encode("ascii", "ignore").decode().lower()
+    plain = unicodedata.normalize("NFKD", text[:400].casefold()).encode("ascii", "ignore").decode()
     slug = ""
     for word in re.findall(r"[a-z0-9]+", plain.replace("'", "")):
         if len(slug) + len(word) >= _SLUG_MAX:

@@ -45,8 +45,10 @@ from .repository import Repository
 DESCRIPTION_MAX = 140  # characters of a status on GitHub
 _MARKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._/-]{0,99}")
 _VERSION = 1
+# One statement a paragraph.
 _SCHEMA = """
-CREATE TABLE numbers (number INTEGER PRIMARY KEY AUTOINCREMENT);  -- pull requests and issues share them
+CREATE TABLE numbers (number INTEGER PRIMARY KEY AUTOINCREMENT)  -- pull requests and issues share them
+
 CREATE TABLE pulls (
     number INTEGER PRIMARY KEY, branch TEXT NOT NULL, base TEXT NOT NULL,
     head_sha TEXT NOT NULL,  -- as last seen; what counts while it is open is the branch
@@ -54,26 +56,31 @@ CREATE TABLE pulls (
     title TEXT NOT NULL, body TEXT NOT NULL, draft INTEGER NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('open', 'closed', 'merged')),
     labels TEXT NOT NULL, author TEXT NOT NULL
-);
-CREATE UNIQUE INDEX one_open_pull_a_branch ON pulls (branch) WHERE state = 'open';
+)
+
+CREATE UNIQUE INDEX one_open_pull_a_branch ON pulls (branch) WHERE state = 'open'
+
 CREATE TABLE issues (
     number INTEGER PRIMARY KEY, title TEXT NOT NULL, body TEXT NOT NULL, labels TEXT NOT NULL, author TEXT NOT NULL
-);
+)
+
 CREATE TABLE reviews (
     id INTEGER PRIMARY KEY, number INTEGER NOT NULL REFERENCES pulls, sha TEXT NOT NULL,
     verdict TEXT NOT NULL CHECK (verdict IN ('approve', 'request_changes', 'comment')),
     body TEXT NOT NULL, comments TEXT NOT NULL, author TEXT NOT NULL, marker TEXT NOT NULL,
     UNIQUE (number, author, marker)
-);
+)
+
 CREATE TABLE comments (
     id INTEGER PRIMARY KEY, number INTEGER NOT NULL REFERENCES pulls, body TEXT NOT NULL, author TEXT NOT NULL,
     marker TEXT NOT NULL, UNIQUE (number, author, marker)
-);
+)
+
 CREATE TABLE statuses (
     sha TEXT NOT NULL, context TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('pending', 'success', 'failure', 'error')),
     description TEXT NOT NULL, url TEXT NOT NULL, PRIMARY KEY (sha, context)
-);
+)
 """
 
 T = TypeVar("T")
@@ -365,7 +372,7 @@ class LocalForge:
 def _ensure_schema(db: sqlite3.Connection) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version == 0:
-        for statement in _SCHEMA.split(";\n"):
+        for statement in _SCHEMA.strip().split("\n\n"):
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {_VERSION}")
     elif version != _VERSION:
