@@ -35,6 +35,10 @@ class LocalProcess:
             pass  # it has ended, and all of its group
         await self.wait()
 
+    async def close(self) -> None:
+        await self.kill()
+        self.stdin.close()
+
 
 @pytest.fixture
 async def spawn(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[LocalProcess]]]:

@@ -347,10 +347,13 @@ class _Running:
     """A process and what hangs on it."""
 
     def __init__(self, process: Process, agent: AcpAgent) -> None:
+        if not (process.stdin and process.stdout and process.stderr):
+            raise ValueError("an agent is talked to by its pipes: spawn it with them")
         self.process = process
         self.exit = asyncio.create_task(process.wait())
+        self.stdin = process.stdin
         self.stderr = StderrTail(process.stderr, agent.hear_stderr)
-        self.lines = JsonLines(process, self._take, agent.hear_stderr)
+        self.lines = JsonLines(process.stdin, process.stdout, self._take, agent.hear_stderr)
         self.connection = acp.connect_to_agent(cast(acp.Client, _Client(agent)), self.lines)
         self._agent = agent
 
@@ -379,15 +382,14 @@ class _Running:
     async def close(self) -> None:
         """Closes the agent's input, which ends most; then kills what is left, its children too."""
         try:
-            self.process.stdin.close()
+            self.stdin.close()
             await asyncio.wait({self.exit}, timeout=CLOSING)
         finally:
             try:
-                await self.process.kill()
-                await asyncio.wait({self.exit}, timeout=CLOSING)
+                await self.process.close()
             finally:
                 self.exit.cancel()
-                await asyncio.gather(self.exit, return_exceptions=True)  # where the sandbox is lost, kill has said so
+                await asyncio.gather(self.exit, return_exceptions=True)  # a turn under way has heard of it
                 await self.connection.close()
                 await self.stderr.close()
 

@@ -20,18 +20,20 @@ class Stdin(Protocol):
 
 
 class Process(Protocol):
-    """What `factory_sandbox.Sandbox.spawn` returns; `kill` ends the process and all that it started, also twice."""
+    """What `factory_sandbox.Sandbox.spawn` returns, with its pipes.
+
+    `kill` ends the process and all that it started, also twice; `close` does so and lets go of the pipes.
+    """
 
     @property
-    def stdin(self) -> Stdin: ...
+    def stdin(self) -> Stdin | None: ...
     @property
-    def stdout(self) -> asyncio.StreamReader: ...
+    def stdout(self) -> asyncio.StreamReader | None: ...
     @property
-    def stderr(self) -> asyncio.StreamReader: ...
-    @property
-    def pid(self) -> int: ...
+    def stderr(self) -> asyncio.StreamReader | None: ...
     async def wait(self) -> int: ...
     async def kill(self) -> None: ...
+    async def close(self) -> None: ...
 
 
 class StderrTail:
@@ -72,8 +74,14 @@ class JsonLines:
     first and answers whether it was meant for it; `stray` gets lines that are no message (some agents print to stdout).
     """
 
-    def __init__(self, process: Process, take: Callable[[dict[str, Any]], bool], stray: Callable[[str], None]) -> None:
-        self._process = process
+    def __init__(
+        self,
+        stdin: Stdin,
+        stdout: asyncio.StreamReader,
+        take: Callable[[dict[str, Any]], bool],
+        stray: Callable[[str], None],
+    ) -> None:
+        self._stdin, self._stdout = stdin, stdout
         self._take = take
         self._stray = stray
         self._sending = asyncio.Lock()
@@ -83,8 +91,8 @@ class JsonLines:
         data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
         async with self._sending:
             try:
-                self._process.stdin.write(data)
-                await self._process.stdin.drain()
+                self._stdin.write(data)
+                await self._stdin.drain()
             except (OSError, RuntimeError) as error:  # RuntimeError: the writer was closed
                 raise ConnectionError(f"The agent takes no more input: {error}") from error
 
@@ -98,7 +106,7 @@ class JsonLines:
 
     async def _line(self) -> bytes:
         try:
-            return await self._process.stdout.readline()
+            return await self._stdout.readline()
         except ValueError:  # asyncio's word for a line that is over the stream's limit
             self.fault = "it sent a line that is longer than the sandbox passes on"
         except OSError as error:
@@ -117,4 +125,4 @@ class JsonLines:
         return None
 
     async def close(self) -> None:
-        self._process.stdin.close()
+        self._stdin.close()
