@@ -65,6 +65,10 @@ class Server:
         await child.stop(wait=2)
         raise ServerFailed(self.name, f"no answer within {seconds:.0f} s", child.tail())
 
+    async def start(self) -> None:
+        """Returns when it answers. Raises ServerFailed."""
+        raise NotImplementedError
+
     async def answers(self) -> bool:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", self.port)
