@@ -87,6 +87,13 @@ def turn(id):
                 options=[{"optionId": "n", "name": "Never", "kind": "reject_always"}],
             )
             say(json.dumps(answer["result"]["outcome"]))
+        case "gives-up-when-denied":
+            ask(
+                "session/request_permission",
+                toolCall={"toolCallId": "t1", "title": "Push", "kind": "execute"},
+                options=[{"optionId": "n", "name": "No", "kind": "reject_once"}],
+            )
+            end = {"stopReason": "cancelled"}
         case "usage":
             update(sessionUpdate="usage_update", used=1200, size=8000, cost={"amount": 0.25 * id, "currency": "USD"})
             end["usage"] = {"totalTokens": 30, "inputTokens": 20, "outputTokens": 10}

@@ -142,6 +142,7 @@ async def test_what_is_offered_to_the_agent(odd_agent):
         ("logged-out", "login_needed", "Authentication required"),
         ("max-tokens", "max_tokens", "tokens"),
         ("cancels-itself", "cancelled", "nobody here had asked"),
+        ("gives-up-when-denied", "permission_denied", "Push"),
         ("odd-stop-reason", "protocol", "stopReason"),
     ],
 )

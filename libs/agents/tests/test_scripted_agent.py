@@ -171,6 +171,14 @@ async def test_cancel_without_a_turn(scripted):
     assert (await agent.prompt(ask(3), deadline=20)).stop_reason == "end_turn"
 
 
+async def test_cancel_in_the_moment_of_the_prompt(scripted):
+    """A cancel that comes with the prompt is not lost."""
+    agent, _ = await scripted("rounds: [do: [sleep: 60]]", cancel_grace=30)
+    turn, cancel = asyncio.create_task(agent.prompt(ask(1), deadline=50)), asyncio.create_task(agent.cancel())
+    await cancel
+    assert (await turn).stop_reason == "cancelled"
+
+
 async def test_deadline(scripted):
     """At its deadline a turn is cancelled and counts as a failure; the agent lives."""
     agent, _ = await scripted("rounds: [do: [sleep: 60]]")

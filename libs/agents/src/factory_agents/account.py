@@ -38,7 +38,8 @@ class TurnAccount:
         """The turn as it ended. What the agent calls success still fails for a silent model error or a denial."""
         if problem is None and self.model_error:
             problem, detail = "model_error", self.model_error
-        if problem is None and self._denied:
+        gave_up = problem == "cancelled" and not self.stopped  # codex-acp ends its turn so when it is denied something
+        if self._denied and (problem is None or gave_up):
             problem, detail = "permission_denied", f"The agent was denied: {'; '.join(self._denied)}"
         paragraphs = ("".join(pieces).strip() for pieces in self._paragraphs)
         return Turn(

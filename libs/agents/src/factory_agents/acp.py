@@ -206,7 +206,9 @@ class AcpAgent:
         if not (self._running and self._account and self._answer):
             return
         self._account.stopped = self._account.stopped or "cancelled"
-        await self._stop(self._running, self._answer)
+        running, answer = self._running, self._answer
+        await asyncio.sleep(0)  # a prompt of this very moment goes out first; an agent has nothing to cancel before
+        await self._stop(running, answer)
 
     async def _stop(self, running: "_Running", answer: asyncio.Task[Any]) -> None:
         """Asks the agent to end its turn; kills it, and all it started, when it does not."""
