@@ -12,7 +12,7 @@ from factory_loopback.errors import BotApiError, NotBuilt
 
 from .chats import Chat, Chats, Posted
 from .entities import checked_link, formatted, units
-from .files import DOWNLOAD_LIMIT, PHOTO_LIMIT, THUMBNAIL_LIMIT, KeptFile, Upload, is_jpeg, is_mp4
+from .files import DOWNLOAD_LIMIT, PHOTO_LIMIT, THUMBNAIL_LIMIT, KeptFile, Upload, image_size, is_jpeg, is_mp4
 from .spec import ATTACHED
 
 Wire = dict[str, Any]
@@ -339,7 +339,13 @@ def _reply_to(call: Context, chat: Chat) -> int | None:
     parameters = call.args.get("reply_parameters")
     if not parameters:
         return None
-    if extra := set(parameters) - {"message_id", "allow_sending_without_reply", "chat_id"}:
+    known = {
+        "message_id",
+        "allow_sending_without_reply",
+        "chat_id",
+        "quote_parse_mode",
+    }  # aiogram always sends the last
+    if extra := set(parameters) - known:
         raise NotBuilt(f"reply_parameters with {min(extra)}")
     if call.chats.chat(parameters.get("chat_id") or chat.id) != chat:
         raise NotBuilt("a reply to a message of another chat")
@@ -405,13 +411,20 @@ def _kept(call: Context, value: str, folder: str, limit: int | None = None) -> K
         raise NotBuilt("a file by URL")
     if not value.startswith(ATTACHED):
         return call.chats.files.by_id(value)
-    upload = call.uploads[value.removeprefix(ATTACHED)]
+    upload = _attached(call, value)
     if not upload.data:
         raise BotApiError(400, "Bad Request: file must be non-empty")
     if limit and len(upload.data) > limit:
         words = f"file of size {len(upload.data)} bytes is too big for a photo; the maximum size is {limit} bytes"
         raise BotApiError(400, f"Bad Request: {words}")
     return call.chats.files.keep(folder, upload)
+
+
+def _attached(call: Context, value: str) -> Upload:
+    upload = call.uploads.get(value.removeprefix(ATTACHED))
+    if not upload:
+        raise BotApiError(400, f"Bad Request: there is no file in the request for {value}")
+    return upload
 
 
 def _sized(kept: KeptFile) -> Wire:
@@ -448,12 +461,11 @@ def _thumbnail(call: Context, args: Wire) -> Wire:
     """Telegram ignores a thumbnail that is no JPEG, over 200 kB or over 320 pixels."""
     if not args.get("thumbnail"):
         return {}
-    upload = call.uploads[args["thumbnail"].removeprefix(ATTACHED)]
-    if not is_jpeg(upload.data) or len(upload.data) >= THUMBNAIL_LIMIT:
+    upload = _attached(call, args["thumbnail"])
+    size = image_size(upload.data)
+    if not is_jpeg(upload.data) or len(upload.data) >= THUMBNAIL_LIMIT or not size or max(size) > 320:
         return {}
     kept = call.chats.files.keep("thumbnails", upload)
-    if max(kept.width, kept.height) > 320:
-        return {}
     return {"thumbnail": {**_sized(kept), "width": kept.width, "height": kept.height}}
 
 

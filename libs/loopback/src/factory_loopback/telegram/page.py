@@ -13,7 +13,8 @@ from .entities import to_html
 from .files import MEGABYTE
 from .person import Media, ShownButton, ShownMessage, shown_message
 
-COLOURS = ("#d45246", "#f68136", "#6c61df", "#46ba43", "#5caffa", "#408acf", "#d95574")  # Telegram's, by sender
+BOT_COLOUR = "#408acf"
+COLOURS = ("#d45246", "#f68136", "#6c61df", "#46ba43", "#5caffa", "#d95574")  # Telegram's, by sender
 KINDS = {"private": "private chat", "group": "group", "supergroup": "supergroup"}
 
 
@@ -37,7 +38,7 @@ def chat(chats: Chats, chat: Chat) -> str:
         title=html.escape(chat.title),
         about=f"{len(people) + 1} members" if chat.kind != "private" else "bot chat",
         kind=KINDS[chat.kind],
-        avatar=_avatar(chat.title, chat.id),
+        avatar=_avatar(chat.title, _colour(chat.id)),
         chat_id=chat.id,
         people=options,
         bubbles=shown["bubbles"],
@@ -76,9 +77,9 @@ def bubbles(chats: Chats, chat: Chat) -> dict[str, str]:
 def _bubble(chats: Chats, chat: Chat, message: ShownMessage, kept: Posted, first: bool, last: bool) -> str:
     """One message; `first` and `last` of a run of the same sender carry the name, the tail and the picture."""
     side = "in" if message.from_bot else "out"
-    colour = _colour(message.sender_id)
+    colour = BOT_COLOUR if message.from_bot else _colour(message.sender_id)
     name = f'<div class="name" style="color:{colour}">{html.escape(message.sender)}</div>' if first else ""
-    picture = _avatar(message.sender, message.sender_id) if last else '<div class="avatar"></div>'
+    picture = _avatar(message.sender, colour) if last else '<div class="avatar"></div>'
     text = to_html(kept.text, kept.entities, links=True)
     words = f'<div class="text">{_tidied(text)}</div>' if text else ""
     changed = "edited " if message.history else ""
@@ -86,10 +87,10 @@ def _bubble(chats: Chats, chat: Chat, message: ShownMessage, kept: Posted, first
     reactions = "".join(f'<span class="reaction">{html.escape(emoji)}</span>' for emoji in message.reactions)
     meta = f'<div class="meta">{changed}{clock}</div>'
     foot = f'<div class="foot"><div class="reactions">{reactions}</div>{meta}</div>'
-    bare = " bare" if message.media and message.media.kind != "document" and not text else ""
+    pictured = " pictured" if message.media and message.media.kind != "document" else ""
     return (
         f'<div class="row {side}{" last" if last else ""}" id="m{message.message_id}">{picture}<div class="column">'
-        f'<div class="bubble{bare}">{name}{_quote(chats, chat, message)}{_media(message.media)}{words}{foot}</div>'
+        f'<div class="bubble{pictured}">{name}{_quote(chats, chat, message)}{_media(message.media)}{words}{foot}</div>'
         f"{_keyboard(message)}</div></div>"
     )
 
@@ -108,7 +109,7 @@ def _quote(chats: Chats, chat: Chat, message: ShownMessage) -> str:
         return '<div class="quote"><div class="what">Deleted message</div></div>'
     shown = shown_message(chats, replied)
     what = shown.text or (shown.media.kind.capitalize() if shown.media else "")
-    colour = _colour(shown.sender_id)
+    colour = BOT_COLOUR if shown.from_bot else _colour(shown.sender_id)
     return (
         f'<a class="quote" href="#m{shown.message_id}" style="--accent:{colour}">'
         f'<div class="who">{html.escape(shown.sender)}</div><div class="what">{html.escape(_short(what))}</div></a>'
@@ -166,15 +167,15 @@ def _row(chats: Chats, chat: Chat) -> str:
     words = f"{last.sender}: {_short(last.text or 'Media')}" if last else "No messages yet"
     clock = time.strftime("%H:%M", time.localtime(last.sent_at)) if last else ""
     return (
-        f'<a class="chat" href="/chat/{chat.id}">{_avatar(chat.title, chat.id)}'
+        f'<a class="chat" href="/chat/{chat.id}">{_avatar(chat.title, _colour(chat.id))}'
         f'<span class="middle"><b>{html.escape(chat.title)}</b>'
         f"<span>{html.escape(words)}</span></span><time>{clock}</time></a>"
     )
 
 
-def _avatar(name: str, number: int) -> str:
+def _avatar(name: str, colour: str) -> str:
     initials = "".join(word[0] for word in name.split()[:2]).upper()
-    return f'<div class="avatar" style="background:{_colour(number)}">{html.escape(initials)}</div>'
+    return f'<div class="avatar" style="background:{colour}">{html.escape(initials)}</div>'
 
 
 def _colour(number: int) -> str:

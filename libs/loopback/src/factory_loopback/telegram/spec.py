@@ -140,9 +140,7 @@ def _with_files(value: Any, uploads: dict[str, Upload]) -> Any:
         return [_with_files(item, uploads) for item in value]
     if isinstance(value, str) and value.startswith(ATTACHED):
         upload = uploads.get(value.removeprefix(ATTACHED))
-        if not upload:
-            raise BotApiError(400, f"Bad Request: there is no file in the request for {value}")
-        return BufferedInputFile(upload.data, upload.name)
+        return BufferedInputFile(upload.data, upload.name) if upload else value
     return value
 
 
