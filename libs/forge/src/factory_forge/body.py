@@ -9,7 +9,7 @@ from factory_jobs.job import Job
 from factory_jobs.records import Artifact, Evidence, Records, Request, Round
 
 from .diff import Diff
-from .git import Repository
+from .repository import Repository
 from .risk import Level, Risk, assess, level
 
 TEMPLATES = (
@@ -69,7 +69,7 @@ async def gather(records: Records, job: Job, repository: Repository, public_url:
 
 
 async def _template(repository: Repository, sha: str) -> str:
-    paths = {e.path for e in await repository.files(sha)}
+    paths = {e.path for e in await repository.files(sha) if e.is_file and e.size <= 64_000}
     found = next((p for p in TEMPLATES if p in paths), None)
     return (await repository.read(sha, found, 64_000)).decode(errors="replace") if found else ""
 
