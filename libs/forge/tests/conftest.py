@@ -52,10 +52,8 @@ class Git:
             mode, _, sha = facts.split()
             records.append((name.encode(), mode.lstrip("0"), sha))
         for mode, name, content in entries:
-            if mode in ("160000", "40000"):
-                sha = content.decode()
-            else:
-                sha = self(directory, "hash-object", "-w", "--stdin", stdin=content)
+            given = mode in ("160000", "40000")
+            sha = content.decode() if given else self(directory, "hash-object", "-w", "--stdin", stdin=content)
             records.append((name.encode("utf-8", "surrogateescape"), mode, sha))
         records.sort(key=lambda record: record[0] + (b"/" if record[1] == "40000" else b""))
         raw = b"".join(mode.encode() + b" " + name + b"\0" + bytes.fromhex(sha) for name, mode, sha in records)
