@@ -497,8 +497,8 @@ def _forge(job: Job, event: ev.Merged | ev.Closed | ev.Reopened | ev.PersonPushe
                 return Move(to=S.READY_FOR_HUMAN_REVIEW, set={"pr": pr, **_fresh_place()})
             return _pushed(job, event.head, {"pr": pr, **_fresh_place()})
         case ev.PersonPushed():
-            if state is not S.READY_FOR_HUMAN_REVIEW or event.head == job.proved_sha:
-                return None  # in mid-round builder meets it when it pushes
+            if state is not S.READY_FOR_HUMAN_REVIEW or event.head in {job.proved_sha, job.pr.head}:
+                return None  # known; in mid-round builder meets it when it pushes
             return _pushed(job, event.head, {"pr": msgspec.structs.replace(job.pr, head=event.head)})
 
 
