@@ -456,7 +456,8 @@ def _answered(job: Job, event: ev.Answered) -> Move | None:
             stopped = {"waiting": None, "failure": None}
             return _to_proved(job, stopped, fence=True) if job.proved else _cancelled(job, close=True)
         case "question:push", "theirs":
-            return _reenter(S.PLANNED, {"verify": True, "work_sha": waiting.sha})
+            pull = {"pr": msgspec.structs.replace(job.pr, head=waiting.sha)} if job.pr else {}
+            return _pushed(job, waiting.sha, pull)
         case "question:push", "mine":
             return _reenter(
                 S.IMPLEMENTATION_IN_PROGRESS, {"round": job.round + 1, "rounds_max": max(job.rounds_max, job.round + 1)}
