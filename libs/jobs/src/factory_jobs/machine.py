@@ -458,11 +458,7 @@ def _answered(job: Job, event: ev.Answered) -> Move | None:
         case "question:push", "theirs":
             pull = {"pr": msgspec.structs.replace(job.pr, head=waiting.sha)} if job.pr else {}
             return _pushed(job, waiting.sha, pull)
-        case "question:push", "mine":
-            return _reenter(
-                S.IMPLEMENTATION_IN_PROGRESS, {"round": job.round + 1, "rounds_max": max(job.rounds_max, job.round + 1)}
-            )
-        case "question:red", "mend":
+        case ("question:push", "mine") | ("question:red", "mend"):
             return _reenter(S.PLANNED, {"round": job.round + 1, "rounds_max": max(job.rounds_max, job.round + 1)})
     return Move(to=state, set=cleared)
 
