@@ -291,7 +291,8 @@ def _fell_back(job: Job, phase: Phase, event: ev.FellBack, now: datetime) -> Mov
         return _to_ready(job, {**event.facts, "verify": False, "waiting": asks, "attempt": 1})
     if job.round >= job.rounds_max:
         return _end(job, out_of_rounds(job), facts=event.facts)
-    return _on(job, phase.back, {**event.facts, "round": job.round + 1, "attempt": 1})
+    back = phase.back if job.sandbox else S.PLANNED  # it may have been lost in review
+    return _on(job, back, {**event.facts, "round": job.round + 1, "attempt": 1})
 
 
 def out_of_rounds(job: Job) -> Failure:
