@@ -475,13 +475,11 @@ def _forge(job: Job, event: ev.Merged | ev.Closed | ev.Reopened | ev.PersonPushe
         case ev.Merged():
             if state in {S.MERGED, S.FAILED}:
                 return None
-            changes = {
-                "pr": msgspec.structs.replace(job.pr, state="merged", draft=False),
-                "waiting": None,
-                **_cleanup(job),
-            }
-            errands = () if state is S.CANCELLED else _cleanups(job)
-            return Move(to=S.MERGED, set=changes, errands=errands, fence=True, release=True)
+            changes = {"pr": msgspec.structs.replace(job.pr, state="merged", draft=False), "waiting": None}
+            if state is S.CANCELLED:  # cleaned or being cleaned
+                return Move(to=S.MERGED, set=changes, fence=True, release=True)
+            changes |= _cleanup(job)
+            return Move(to=S.MERGED, set=changes, errands=_cleanups(job), fence=True, release=True)
         case ev.Closed():
             if state in TERMINAL:
                 return None
