@@ -490,7 +490,8 @@ def _forge(job: Job, event: ev.Merged | ev.Closed | ev.Reopened | ev.PersonPushe
                 return None
             pr = msgspec.structs.replace(job.pr, state="open", head=event.head)
             if event.head == job.proved_sha:
-                return Move(to=S.READY_FOR_HUMAN_REVIEW, set={"pr": pr, **_fresh_place()})
+                proved = {"work_sha": job.proved_sha, "verify": False, "attempt": 1}
+                return _to_ready(job, {"pr": pr, **proved, **_fresh_place()})
             return _pushed(job, event.head, {"pr": pr, **_fresh_place()})
         case ev.PersonPushed():
             if state is not S.READY_FOR_HUMAN_REVIEW or event.head in {job.proved_sha, job.pr.head}:
