@@ -511,7 +511,7 @@ def _swept(job: Job, event: ev.Event) -> Move | None:
     if state in TERMINAL:
         return None
     match event:
-        case ev.LeaseExpired() | ev.DeadlinePassed() if state in WORKING:
+        case ev.LeaseExpired() | ev.DeadlinePassed() if state in WORKING and job.lease_owner:
             late = isinstance(event, ev.DeadlinePassed)
             message = f"{PHASES[state].say}: took longer than {PHASES[state].within} s" if late else "its worker died"
             code = "deadline" if late else "worker_died"
