@@ -449,7 +449,7 @@ def _retry(job: Job) -> Move | None:
 
 def _answered(job: Job, event: ev.Answered) -> Move | None:
     waiting, state = job.waiting, State(job.state)
-    if waiting is None or waiting.kind != event.ask or state in TERMINAL:
+    if waiting is None or waiting.kind != event.ask or (event.sha and event.sha != waiting.sha) or state in TERMINAL:
         return None  # answered already, or the question is gone
     cleared: dict[str, Any] = {**event.facts, "waiting": None}
     match event.ask, event.answer:
