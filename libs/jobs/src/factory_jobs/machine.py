@@ -301,7 +301,7 @@ def out_of_rounds(job: Job) -> Failure:
         code="out_of_rounds",
         message=f"It does not hold after {job.round} rounds.",
         stage=job.state,
-        hint="Retry gives it as many rounds again.",
+        hint="Reply with what to do next." if job.proved else "Retry gives it as many rounds again.",
     )
 
 
