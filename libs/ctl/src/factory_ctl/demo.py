@@ -147,7 +147,7 @@ class Demo:
     def _projects(self, bare: Path) -> Path:
         agent = {
             "driver": "acp",
-            "command": [sys.executable, "-m", "factory_loopback.agent", str(self.script.agent)],
+            "command": [sys.executable, "-P", "-m", "factory_loopback.agent", str(self.script.agent)],
             "label": "Scripted agent (a script, no model)",
         }
         project = {"chats": [CHAT], "users": {ADA: "owner"}, "repo": str(bare), "agent": agent}
