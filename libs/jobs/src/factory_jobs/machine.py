@@ -327,18 +327,17 @@ def _end(job: Job, failure: Failure, *, facts: dict[str, Any] | None = None, fen
 # ── ways to ready, and out of the line ────────────────────────────────────────
 
 
-def _to_ready(job: Job, changes: dict[str, Any], **more: Any) -> Move:
+def _to_ready(job: Job, changes: dict[str, Any], *, errands: tuple[Errand, ...] = (), fence: bool = False) -> Move:
     """To a person; or, where a message came meanwhile, on with it as the next request."""
-    unread = Move(to=S.RECEIVED, set=changes | _next_request(job), release=True, fence=more.get("fence", False))
-    return Move(to=S.READY_FOR_HUMAN_REVIEW, set=changes, release=True, if_unread=unread, **more)
+    on = Move(to=S.RECEIVED, set=changes | _next_request(job), errands=errands, fence=fence, release=True)
+    return Move(to=S.READY_FOR_HUMAN_REVIEW, set=changes, errands=errands, fence=fence, release=True, if_unread=on)
 
 
 def _to_proved(job: Job, changes: dict[str, Any], *, fence: bool = False) -> Move:
     """Later work is dropped; the sandbox shows the proved commit again."""
     reset = (Errand(kind="reset_sandbox", data={"sha": job.proved_sha}),) if job.sandbox else ()
-    return _to_ready(
-        job, changes | {"work_sha": job.proved_sha, "verify": False, "attempt": 1}, errands=reset, fence=fence
-    )
+    proved = {"work_sha": job.proved_sha, "verify": False, "attempt": 1}
+    return _to_ready(job, changes | proved, errands=reset, fence=fence)
 
 
 def _next_request(job: Job) -> dict[str, Any]:
@@ -390,9 +389,13 @@ def _lost(job: Job, event: ev.SandboxLost) -> Move | None:
     if state is S.PLANNED or not PHASES[state].placed:  # nothing is lost that the work needs now
         return Move(to=state, set=gone, errands=errands)
     failure = Failure(blame="factory", code="sandbox_lost", message=event.reason, stage=state)
+    losses = {"losses": job.losses + 1}
+    if job.losses + 1 >= LOSSES and job.proved:
+        proved = {"work_sha": job.proved_sha, "verify": False, "attempt": 1, "waiting": None}
+        return _to_ready(job, gone | losses | proved | {"failure": failure}, errands=errands, fence=True)
     if job.losses + 1 >= LOSSES:
-        return _end(job, failure, facts={"losses": job.losses + 1}, fence=True)
-    changes = gone | {"losses": job.losses + 1, "attempt": min(job.attempt + 1, TRIES)}
+        return _end(job, failure, facts=losses, fence=True)
+    changes = gone | losses | {"attempt": min(job.attempt + 1, TRIES)}
     return Move(to=S.PLANNED, set=changes, errands=errands, fence=True, release=True)
 
 
