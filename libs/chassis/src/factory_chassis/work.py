@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
-from factory_artifacts import keys
+from factory_artifacts import content_types, keys
 from factory_artifacts.redact import Redactor
 from factory_artifacts.store import ArtifactStore, Stored
 from factory_jobs import events as ev
@@ -81,9 +80,7 @@ class Work:
 
     async def keep(self, kind: str, name: str, content: bytes | Path, *, commit: str | None = None) -> Stored:
         """Puts it into the artifact store, then writes its row. Text is redacted. Raises ArtifactError."""
-        content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        if kind == "log":
-            content_type = "text/plain; charset=utf-8"
+        content_type = "text/plain; charset=utf-8" if kind == "log" else content_types.content_type(name)
         key = keys.key(self.job.id, commit or self.job.work_sha or self.job.base_sha or "none", self.epoch, kind, name)
         if isinstance(content, Path):
             stored = await self.artifacts.put_file(key, content, content_type)

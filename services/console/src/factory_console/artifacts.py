@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 from aiohttp import web
@@ -33,10 +34,11 @@ async def serve(request: web.Request, records: Records, store: ArtifactStore) ->
         raise web.HTTPNotFound from None
     except ArtifactError as e:
         raise web.HTTPServiceUnavailable(text=f"The artifact store does not answer: {e}") from None
-    await response.prepare(request)
-    await response.write(head)
-    async for chunk in chunks:
-        await response.write(chunk)
+    async with contextlib.aclosing(chunks):
+        await response.prepare(request)
+        await response.write(head)
+        async for chunk in chunks:
+            await response.write(chunk)
     return response
 
 

@@ -17,7 +17,7 @@ async def texts(mirror: Mirror, sha: str) -> dict[str, str]:
         if entry.path.startswith(SKIP):
             continue
         body = b""
-        if entry.size <= MAX_BYTES and read < MAX_READ:
+        if entry.is_file and entry.size <= MAX_BYTES and read < MAX_READ:
             body, read = await mirror.read(sha, entry.path, MAX_BYTES), read + 1
         found[entry.path] = "" if b"\0" in body else body.decode(errors="replace")
     return found
