@@ -8,6 +8,7 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from factory_loopback.errors import LoopbackError
@@ -15,7 +16,7 @@ from factory_loopback.errors import LoopbackError
 from .server import CHATS, TOKEN, USERS, LoopbackTelegram
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m factory_loopback.telegram", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
@@ -27,12 +28,20 @@ def main() -> int:
         "--forum", action="append", default=[], metavar="ID=TITLE[@USERNAME]", help="a chat with topics"
     )
     parser.add_argument("--data", type=Path, help="directory that keeps the chats over a restart")
-    options = parser.parse_args()
+    options = parser.parse_args(list(_with_negative_ids(sys.argv[1:] if argv is None else argv)))
     try:
         return asyncio.run(serve(options))
     except (LoopbackError, OSError) as error:
         print(f"loopback telegram: {error}", file=sys.stderr)  # noqa: T201 - a command's last word
         return 2
+
+
+def _with_negative_ids(argv: list[str]) -> Iterator[str]:
+    """`--chat -1001=Pilot` as `--chat=-1001=Pilot`: argparse takes an id of a group for an option."""
+    words = iter(argv)
+    for word in words:
+        value = next(words, None) if word in ("--chat", "--forum") else None
+        yield word if value is None else f"{word}={value}"
 
 
 async def serve(options: argparse.Namespace) -> int:
