@@ -336,8 +336,11 @@ def _to_ready(job: Job, changes: dict[str, Any], *, errands: tuple[Errand, ...] 
 def _to_proved(job: Job, changes: dict[str, Any], *, fence: bool = False) -> Move:
     """Later work is dropped; the sandbox shows the proved commit again."""
     reset = (Errand(kind="reset_sandbox", data={"sha": job.proved_sha}),) if job.sandbox else ()
-    proved = {"work_sha": job.proved_sha, "verify": False, "attempt": 1}
-    return _to_ready(job, changes | proved, errands=reset, fence=fence)
+    return _to_ready(job, changes | _at_proved(job), errands=reset, fence=fence)
+
+
+def _at_proved(job: Job) -> dict[str, Any]:
+    return {"work_sha": job.proved_sha, "verify": False, "attempt": 1}
 
 
 def _next_request(job: Job) -> dict[str, Any]:
@@ -391,8 +394,8 @@ def _lost(job: Job, event: ev.SandboxLost) -> Move | None:
     failure = Failure(blame="factory", code="sandbox_lost", message=event.reason, stage=state)
     losses = {"losses": job.losses + 1}
     if job.losses + 1 >= LOSSES and job.proved:
-        proved = {"work_sha": job.proved_sha, "verify": False, "attempt": 1, "waiting": None}
-        return _to_ready(job, gone | losses | proved | {"failure": failure}, errands=errands, fence=True)
+        changes = gone | losses | _at_proved(job) | {"failure": failure, "waiting": None}
+        return _to_ready(job, changes, errands=errands, fence=True)
     if job.losses + 1 >= LOSSES:
         return _end(job, failure, facts=losses, fence=True)
     changes = gone | losses | {"attempt": min(job.attempt + 1, TRIES)}
@@ -493,8 +496,7 @@ def _forge(job: Job, event: ev.Merged | ev.Closed | ev.Reopened | ev.PersonPushe
                 return None
             pr = msgspec.structs.replace(job.pr, state="open", head=event.head)
             if event.head == job.proved_sha:
-                proved = {"work_sha": job.proved_sha, "verify": False, "attempt": 1}
-                return _to_ready(job, {"pr": pr, **proved, **_fresh_place()})
+                return _to_ready(job, {"pr": pr} | _at_proved(job) | _fresh_place())
             return _pushed(job, event.head, {"pr": pr, **_fresh_place()})
         case ev.PersonPushed():
             if state is not S.READY_FOR_HUMAN_REVIEW or event.head in {job.proved_sha, job.pr.head}:
