@@ -320,7 +320,9 @@ def _end(job: Job, failure: Failure, *, facts: dict[str, Any] | None = None, fen
     """No way on: back to the proved commit where there is one, else failed."""
     changes: dict[str, Any] = {**(facts or {}), "failure": failure, "waiting": None}
     if job.proved:
-        return _to_proved(job, changes, fence=fence)
+        move = _to_proved(job, changes, fence=fence)
+        # what the planner could not take up is unread still, and must not bring the job back for ever
+        return msgspec.structs.replace(move, if_unread=None) if job.state == S.RECEIVED else move
     return Move(to=S.FAILED, set=changes | _cleanup(job), errands=_cleanups(job), fence=fence, release=True)
 
 
