@@ -204,6 +204,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     release: bool = False  # the lease is handed back even where the same role goes on
     delay: float = 0
     if_unread: Move | None = None  # written instead where a message of a person is unread
+    drop_unread: bool = False  # unread messages are taken back with the work that they were about
 
 
 class Illegal(Exception):
@@ -377,7 +378,15 @@ def _cancelled(job: Job, *, close: bool) -> Move:
     if close and job.pr is not None:
         errands += (Errand(kind="close_pr", data={"number": job.pr.number}),)
     changes = {"waiting": None, "failure": None, **_cleanup(job)}
-    return Move(to=S.CANCELLED, set=changes, errands=errands, fence=True, release=True)
+    return Move(to=S.CANCELLED, set=changes, errands=errands, fence=True, release=True, drop_unread=True)
+
+
+def _stopped(job: Job) -> Move:
+    """A person stops the work, and with it what was asked meanwhile."""
+    if not job.proved:
+        return _cancelled(job, close=True)
+    move = _to_proved(job, {"waiting": None, "failure": None}, fence=True)
+    return msgspec.structs.replace(move, if_unread=None, drop_unread=True)
 
 
 # ── the place of the job ──────────────────────────────────────────────────────
@@ -435,12 +444,10 @@ def _cancel(job: Job) -> Move | None:
     state = State(job.state)
     if state in TERMINAL:
         return None
-    if state is S.READY_FOR_HUMAN_REVIEW or not job.proved:
-        return _cancelled(job, close=True)
     later_work = job.request_no > 1 or job.work_sha != job.proved_sha or PHASES[state].placed
-    return (
-        _to_proved(job, {"waiting": None, "failure": None}, fence=True) if later_work else _cancelled(job, close=True)
-    )
+    if state is S.READY_FOR_HUMAN_REVIEW or not later_work:
+        return _cancelled(job, close=True)
+    return _stopped(job)
 
 
 def _fresh_place() -> dict[str, Any]:
@@ -462,8 +469,7 @@ def _answered(job: Job, event: ev.Answered) -> Move | None:
     cleared: dict[str, Any] = {**event.facts, "waiting": None}
     match event.ask, event.answer:
         case ("gate:plan" | "gate:risk", "reject") | ("budget", "stop"):
-            stopped = {"waiting": None, "failure": None}
-            return _to_proved(job, stopped, fence=True) if job.proved else _cancelled(job, close=True)
+            return _stopped(job)
         case "question:push", "theirs":
             pull = {"pr": msgspec.structs.replace(job.pr, head=waiting.sha)} if job.pr else {}
             return _pushed(job, waiting.sha, pull)

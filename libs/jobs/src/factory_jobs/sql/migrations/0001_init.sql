@@ -76,7 +76,7 @@ CREATE TABLE requests (
     author     text NOT NULL,
     text       text NOT NULL,
     link       text,
-    read_by    text,                          -- plan:<request_no> | round:<request_no>.<round>
+    read_by    text,                          -- plan:<request_no> | round:<request_no>.<round> | dropped:<request_no>
     at         timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX requests_by_job ON requests (job_id, id);
@@ -227,7 +227,7 @@ CREATE TABLE nodes (
     PRIMARY KEY (node, role, owner)
 );
 
--- One call a transition. `m` is a Move: set, to, errands, fence, release, delay, if_unread. Returns the new row, or none
+-- One call a transition. `m` is a Move: set, to, errands, fence, release, delay, if_unread, drop_unread. Returns the new row, or none
 -- where version or epoch is no longer so. `p_epoch` null: from outside, no lease needed.
 CREATE FUNCTION job_apply(p_id text, p_version bigint, p_epoch bigint, p_kind text, p_actor text, p_data jsonb, m jsonb)
 RETURNS SETOF jobs LANGUAGE plpgsql AS $$
@@ -243,6 +243,9 @@ BEGIN
     END IF;
     IF m ? 'if_unread' AND EXISTS (SELECT 1 FROM requests WHERE job_id = p_id AND read_by IS NULL) THEN
         m := m->'if_unread';
+    END IF;
+    IF coalesce((m->>'drop_unread')::boolean, false) THEN
+        UPDATE requests SET read_by = 'dropped:' || old.request_no WHERE job_id = p_id AND read_by IS NULL;
     END IF;
     new := jsonb_populate_record(old, coalesce(m->'set', '{}'));
     new.state := m->>'to';
