@@ -1,0 +1,20 @@
+"""`factory check`: is the contract valid? Nothing is run, no port leased."""
+
+import argparse
+
+from factory_contract import check
+from factory_contract.checkout import Checkout
+from factory_contract.output import Output
+
+
+def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
+    loaded = check.load(checkout)
+    contract = loaded.contract
+    assert checkout.contract is not None
+    services, suites = list(contract.services), list(contract.tests)
+    out.result(file=checkout.contract.name, name=contract.name, services=services, ports=loaded.ports, suites=suites)
+    out.line(f"{checkout.contract.name} is valid: {contract.name}")
+    out.line(f"  services  {', '.join(services) or '-'}")
+    out.line(f"  ports     {', '.join(loaded.ports) or '-'}")
+    out.line(f"  suites    {', '.join(suites) or '-'}")
+    return 0

@@ -1,0 +1,168 @@
+"""`factory start`: puts the supervisor into the background, waits until all is ready, or leaves nothing."""
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from factory_contract import control, live, ports, state
+from factory_contract.checkout import Checkout
+from factory_contract.commands.status import show
+from factory_contract.errors import (
+    AlreadyRunning,
+    ContractError,
+    Interrupted,
+    NotRunning,
+    Reported,
+    SupervisorFailed,
+    Unhealthy,
+)
+from factory_contract.live import Running
+from factory_contract.output import Output
+from factory_contract.progress import Progress
+
+COMING = 30.0  # seconds until a supervisor listens
+GOING = 60.0  # seconds until one that was told to stop is gone; its services have their own waits
+
+
+def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
+    begun = time.monotonic()
+    running = live.supervisor(checkout)
+    already = running is not None
+    if running is not None:
+        _refuse_other_range(checkout, args, running)
+        out.progress("the supervisor is running already")
+        told = _wait_ready(checkout, running, Progress(out))
+    elif args.attach:
+        told = _wait_ready(checkout, _coming(checkout), Progress(out))
+    else:
+        told = _start(checkout, args, Progress(out))
+    fields = {key: told[key] for key in live.STATUS}
+    fields |= {"already_running": already, "seconds": round(time.monotonic() - begun, 3)}
+    if told["state"] != "ready":
+        not_well = ", ".join(
+            f"{s['name']} is {s['state']}" for s in told["services"] if s["state"] not in ("ready", "completed")
+        )
+        return out.failed(Unhealthy(what=not_well or f"the app is {told['state']}"), **fields)
+    out.result(**fields)
+    if not out.as_json:
+        show(fields, out)
+    return 0
+
+
+def _start(checkout: Checkout, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    """Starts a supervisor of our own; whatever goes wrong until it is ready ends it again."""
+    for sig in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sig, _interrupt)
+    checkout.make_state_dir()
+    supervisor = _launch(checkout, args)
+    try:
+        running = _coming(checkout, supervisor)
+        return _wait_ready(checkout, running, progress)
+    except (ContractError, KeyboardInterrupt) as e:
+        for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(sig, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it
+        _end(checkout, supervisor)
+        if isinstance(e, KeyboardInterrupt):
+            raise Interrupted() from None
+        raise
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _launch(checkout: Checkout, args: argparse.Namespace) -> "subprocess.Popen[bytes]":
+    # -P: the repo's own modules must not be taken for ours
+    command = [sys.executable, "-P", "-m", "factory_contract", "supervise"]
+    command += ["--port-range", args.port_range] if args.port_range else []
+    command += ["--worktree-id", args.worktree_id] if args.worktree_id else []
+    log = checkout.logs / "factory" / "supervisor.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("wb") as said:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            cwd=checkout.root,
+            start_new_session=True,
+        )
+
+
+def _coming(checkout: Checkout, supervisor: "subprocess.Popen[bytes] | None" = None) -> Running:
+    """The supervisor, as soon as it listens. Raises its own error when it has ended before."""
+    deadline = time.monotonic() + COMING
+    while True:
+        running = live.supervisor(checkout)
+        if running is not None and running.socket:
+            return running
+        if supervisor is not None and supervisor.poll() is not None and live.supervisor(checkout) is None:
+            raise _why_it_ended(checkout, supervisor.pid)
+        if time.monotonic() >= deadline:
+            raise SupervisorFailed(log_tail=_log_tail(checkout)) if supervisor else NotRunning()
+        time.sleep(0.01)
+
+
+def _wait_ready(checkout: Checkout, running: Running, progress: Progress) -> dict[str, Any]:
+    deadline = time.monotonic() + COMING
+    while True:
+        try:
+            return control.ask(running.socket, running.pid, {"do": "start"}, progress)
+        except ConnectionRefusedError:  # it is just coming, or going
+            if time.monotonic() >= deadline or live.supervisor(checkout) is None:
+                raise _why_it_ended(checkout, running.pid) from None
+            time.sleep(0.02)
+        except ConnectionError:
+            _gone(running)
+            raise _why_it_ended(checkout, running.pid) from None
+
+
+def _why_it_ended(checkout: Checkout, pid: int) -> ContractError:
+    told = state.read(checkout.state_file) or {}
+    if (told.get("supervisor") or {}).get("pid") == pid and told.get("error"):
+        return Reported(told["error"])
+    return live.look(checkout).error or SupervisorFailed(log_tail=_log_tail(checkout))
+
+
+def _log_tail(checkout: Checkout) -> list[str]:
+    try:
+        return (checkout.logs / "factory" / "supervisor.log").read_text(errors="replace").splitlines()[-20:]
+    except OSError:
+        return []
+
+
+def _end(checkout: Checkout, supervisor: "subprocess.Popen[bytes]") -> None:
+    """Ends our supervisor, and what it could not end itself."""
+    if supervisor.poll() is None:
+        supervisor.terminate()
+    try:
+        supervisor.wait(GOING)
+    except subprocess.TimeoutExpired:
+        supervisor.kill()
+        supervisor.wait()
+    if live.left(checkout):
+        import asyncio
+
+        from factory_contract.supervisor import end_leftovers
+
+        asyncio.run(end_leftovers(checkout))
+
+
+def _gone(running: Running) -> None:
+    deadline = time.monotonic() + 2
+    while live.proc.alive(running.pid, running.started) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _refuse_other_range(checkout: Checkout, args: argparse.Namespace, running: Running) -> None:
+    """The ports of a running app cannot move. Raises AlreadyRunning."""
+    had = state.leased(checkout)
+    if not args.port_range or had is None:
+        return
+    within = ports.parse_range(args.port_range, 10_000)
+    if any(port not in within for port in had.ports.values()):
+        hint = f"It has ports outside of {args.port_range}: `factory stop` first."
+        raise AlreadyRunning(pid=running.pid, hint=hint)

@@ -1,0 +1,56 @@
+"""`factory stop`: ends everything that was started, also what a killed supervisor has left. Ports and logs stay."""
+
+import argparse
+import os
+import signal
+import time
+
+from factory_contract import control, live, proc
+from factory_contract.checkout import Checkout
+from factory_contract.errors import ContractError, LeftBehind
+from factory_contract.output import Output
+from factory_contract.progress import Progress
+
+GOING = 120.0  # seconds; services have their own, shorter waits
+
+
+def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
+    services, leftovers = stop(checkout, out)
+    out.result(state="stopped", stopped=services, leftovers=leftovers)
+    out.line("stopped" if services or leftovers else "nothing was running")
+    return 0
+
+
+def stop(checkout: Checkout, out: Output) -> tuple[list[str], list[int]]:
+    """The names of the services that were ended, and the pids of what was left behind. Raises LeftBehind."""
+    running = live.supervisor(checkout)
+    names: list[str] = []
+    if running is not None:
+        fields, _ = live.look(checkout)
+        names = [s["name"] for s in fields["services"] or [] if s["pid"]]
+        _end(running, out)
+    leftovers = live.left(checkout)
+    if leftovers:
+        import asyncio
+
+        from factory_contract.supervisor import end_leftovers
+
+        asyncio.run(end_leftovers(checkout, Progress(out)))
+    return names, leftovers
+
+
+def _end(running: live.Running, out: Output) -> None:
+    try:
+        control.ask(running.socket, running.pid, {"do": "stop"}, Progress(out))
+    except (ConnectionError, ContractError):
+        os.kill(running.pid, signal.SIGTERM)  # it does not answer: the signal says the same
+    deadline = time.monotonic() + GOING
+    while proc.alive(running.pid, running.started):
+        if time.monotonic() >= deadline:
+            os.kill(running.pid, signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    while proc.alive(running.pid, running.started):
+        if time.monotonic() >= deadline + 5:
+            raise LeftBehind(pids=[running.pid])
+        time.sleep(0.01)

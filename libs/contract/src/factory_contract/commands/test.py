@@ -1,0 +1,69 @@
+"""`factory test`: runs the named suites, or all, and says what they have found."""
+
+import argparse
+import sys
+from typing import Any
+
+from factory_contract import foreground, leasing, suites, words
+from factory_contract.checkout import Checkout
+from factory_contract.errors import NoSuchSuite, NoSuites, TestsFailed
+from factory_contract.ledger import Ledger
+from factory_contract.output import Output
+from factory_contract.process import Children
+
+
+def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
+    return foreground.run(_run(checkout, args.suites, out))
+
+
+async def _run(checkout: Checkout, names: list[str], out: Output) -> int:
+    checkout.make_state_dir()
+    environment = leasing.borrow(checkout)
+    known = environment.contract.tests
+    if not known:
+        assert checkout.contract is not None
+        raise NoSuites(file=checkout.contract.name)
+    for name in names:
+        if name not in known:
+            raise NoSuchSuite(suite=name, hint=words.suggestion(name, known))
+    done: list[dict[str, Any]] = []
+    async with Children(Ledger(checkout.ledger_file, checkout.root)) as children:
+        for name in names or known:
+            out.progress(f"suite {name}")
+            done.append(
+                await suites.run(
+                    name,
+                    checkout,
+                    environment,
+                    children,
+                    echo=out.echo,
+                    begin=lambda command: out.progress(f"$ {command}"),
+                )
+            )
+    _show(done, out)
+    bad = [suite["suite"] for suite in done if not suite["ok"]]
+    if bad:
+        what = (
+            f"{len(bad)} of {len(done)} suites failed: {', '.join(bad)}"
+            if len(done) > 1
+            else f"the suite {bad[0]} failed"
+        )
+        return out.failed(
+            TestsFailed(what=what, hint=f"The whole output is under {checkout.logs / 'tests'}."), suites=done
+        )
+    out.result(suites=done)
+    return 0
+
+
+def _show(done: list[dict[str, Any]], out: Output) -> None:
+    """The table for people, and the names of what failed."""
+    width = max(len(suite["suite"]) for suite in done)
+    for suite in done:
+        verdict = out.paint("green", "ok    ", sys.stdout) if suite["ok"] else out.paint("red", "failed", sys.stdout)
+        counts = f"{suite['passed']} passed, {suite['failed']} failed, {suite['skipped']} skipped"
+        if suite["runner"] is None:
+            counts = f"exit code {suite['exit_code']}"
+        note = f"  ({suite['note']})" if suite["note"] else ""
+        out.line(f"{suite['suite'].ljust(width)}  {verdict}  {counts}  {suite['seconds']:.1f} s{note}")
+        for failure in suite["failures"]:
+            out.line(f"  {failure['name']}: {failure['message']}")

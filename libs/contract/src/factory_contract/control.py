@@ -1,0 +1,83 @@
+"""The control socket of a supervisor: one request a connection, answered by lines of JSON.
+
+Request `{"do": "status" | "start" | "restart" | "stop", "services": [...]}`; answers: any number of `{"progress": {...}}`, then
+`{"done": {...}}` or `{"failed": {...}}` (the `error` object of `--json`, and `exit_code`). The client's part needs the
+standard library only; asyncio is imported where the server begins.
+"""
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from factory_contract import checkout as checkouts
+from factory_contract.errors import Reported, SocketDirectory, SupervisorSilent
+
+LONGEST_PATH = 104  # bytes, macOS; Linux has 108 (sys/un.h)
+ANSWER = 2.0  # seconds that a living supervisor has for the first line of an answer
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+def socket_path(root: Path) -> Path:
+    """Where the socket of the checkout at `root` belongs: short, whatever the checkout's own path. Raises SocketDirectory."""
+    import tempfile
+
+    name = f"{checkouts.digest(root)[:16]}.sock"
+    for parent in (tempfile.gettempdir(), "/tmp"):
+        path = Path(parent) / f"software-factory-{os.getuid()}" / name
+        if len(os.fsencode(path)) < LONGEST_PATH:
+            _make_private(path.parent)
+            return path
+    raise SocketDirectory(directory=tempfile.gettempdir())
+
+
+def _make_private(directory: Path) -> None:
+    """In a directory that all may write to somebody else could have been first."""
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        seen = directory.lstat()
+    except OSError as e:
+        raise SocketDirectory(directory=str(directory)) from e
+    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid() or seen.st_mode & 0o077:
+        raise SocketDirectory(directory=str(directory))
+
+
+def ask(path: str, pid: int, what: dict[str, Any], progress: Progress | None = None) -> dict[str, Any]:
+    """Sends a request and waits for its end. Raises ConnectionError (nobody is there), SupervisorSilent, Reported."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.settimeout(ANSWER)
+        try:
+            s.connect(path)
+            s.sendall(json.dumps(what).encode() + b"\n")
+            with s.makefile("rb") as lines:
+                for line in lines:
+                    s.settimeout(None)  # it lives: what was asked for may take its time
+                    answer = json.loads(line)
+                    if "done" in answer:
+                        return answer["done"]
+                    if "failed" in answer:
+                        raise Reported(answer["failed"])
+                    if progress is not None and "progress" in answer:
+                        progress(answer["progress"])
+        except TimeoutError as e:
+            raise SupervisorSilent(pid=pid) from e
+        except FileNotFoundError as e:
+            raise ConnectionRefusedError(str(e)) from e
+        except BrokenPipeError as e:
+            raise ConnectionResetError(str(e)) from e
+    raise ConnectionResetError("the supervisor went away before it had answered")
+
+
+@contextmanager
+def unlinked(path: Path) -> Iterator[None]:
+    """The socket's file is gone when the supervisor is."""
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)

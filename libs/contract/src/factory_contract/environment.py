@@ -1,0 +1,177 @@
+"""What children are told: the environment of each service and command, the URLs, whose port is whose. Pure but for env files.
+
+From weak to strong: addresses of services without a `url`, the shell's environment, env files, addresses of services with
+one, `env` of the contract, `env` of the service, leased ports and the factory's own names. `FACTORY_*` of the shell never passes.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from factory_contract import checkout, dotenv, variables
+from factory_contract.errors import ContractError, UndefinedVariable
+from factory_contract.model import Contract, Service
+
+PASSED = ("FACTORY_INSIDE", "FACTORY_CHROMIUM")  # besides FACTORY_HOST, FACTORY_WORKTREE and FACTORY_JUNIT, set here
+
+
+class Url(NamedTuple):
+    """One address of the app. `internal_url` is for programs on this machine that cannot resolve *.localhost."""
+
+    service: str
+    url: str
+    internal_url: str
+    port: int | None
+    primary: bool
+
+
+class Environment:
+    """One contract on one set of ports. `shell` is the environment that the command itself was called with."""
+
+    def __init__(
+        self, contract: Contract, root: Path, worktree: str, ports: Mapping[str, int], shell: Mapping[str, str]
+    ) -> None:
+        self.contract, self.root, self.worktree, self.ports = contract, root, worktree, dict(ports)
+        self._shell = {k: v for k, v in shell.items() if not k.startswith("FACTORY_") or k in PASSED}
+        self._own = {name: str(port) for name, port in ports.items()}
+        self.owners = owners(contract, ports)
+        self._files: dict[str, str] = {}
+        for name in contract.env_files:
+            known = {**self._shell, **self._files, **self._own}
+            self._files |= dotenv.read(root / name, name, known)
+
+    def of(self, service: str | None = None, **more: str) -> dict[str, str]:
+        """The environment of a service, or of a command of the repo (setup, tests, seed). Raises UndefinedVariable."""
+        firm, loose = self._addresses()
+        env = {**loose, **self._shell, **self._files, **firm}
+        own = {**self._own, "FACTORY_WORKTREE": self.worktree, "FACTORY_HOST": self.host(service), **more}
+        layers = [("env", self.contract.env)]
+        if service is not None:
+            layers.append((f"services.{service}.env", self.contract.services[service].env))
+        for where, layer in layers:
+            for name, value in layer.items():
+                env[name] = self._fill(f"{where}.{name}", value, {**env, **own})
+        return {**env, **own}
+
+    def fill(self, where: str, text: str, service: str | None = None) -> str:
+        """`text` with its variables. `where` is its key, for the message. Raises UndefinedVariable."""
+        return self._fill(where, text, self.of(service))
+
+    def host(self, service: str | None) -> str:
+        """The host name of a service, which a browser resolves to this machine (RFC 6761, section 6.3)."""
+        return f"{checkout.slug(service)}.{self.worktree}.localhost" if service else f"{self.worktree}.localhost"
+
+    def ports_of(self, service: str) -> dict[str, int]:
+        """The leased ports that are the service's own, the one that it is reached on first."""
+        return {name: port for name, port in self.ports.items() if self.owners.get(name) == service}
+
+    def main_port(self, service: str) -> int | None:
+        """The port that the service is reached on: the one in its `url`, the one that bears its name, the first one."""
+        own = self.ports_of(service)
+        named = variables.ports_in([self.contract.services[service].url or ""])
+        for name in (*named, port_name(service)):
+            if name in own:
+                return own[name]
+        return next(iter(own.values()), None)
+
+    def url_of(self, service: str) -> str | None:
+        """The `url` of the service, with its variables."""
+        url = self.contract.services[service].url
+        if url is None:
+            return None
+        literal = {k: v for k, v in self.contract.env.items() if "${" not in v}
+        known = {**self._shell, **self._files, **literal, **self._own, "FACTORY_WORKTREE": self.worktree}
+        return self._fill(f"services.{service}.url", url, {**known, "FACTORY_HOST": self.host(service)})
+
+    def start_url(self) -> str | None:
+        """`validation.browser.start_url`, with the host name of the service whose port it names."""
+        url = self.contract.validation.browser.start_url
+        if url is None:
+            return None
+        return self.fill("validation.browser.start_url", url, self._service_in(url))
+
+    def urls(self) -> list[Url]:
+        """The addresses of all services that have a `url`, the primary one first."""
+        found = {name: url for name in self.contract.services if (url := self.url_of(name)) is not None}
+        start = self.contract.validation.browser.start_url
+        first = self._service_in(start) if start else None
+        if first not in found:
+            first = next(iter(found), None)
+        made = [self._url(name, url, primary=name == first) for name, url in found.items()]
+        return sorted(made, key=lambda u: not u.primary)
+
+    def _url(self, service: str, url: str, *, primary: bool) -> Url:
+        port = self.main_port(service) or urlsplit(url).port
+        internal = f"http://127.0.0.1:{port}" if port else url
+        return Url(service, url, internal, port, primary)
+
+    def _service_in(self, url: str) -> str | None:
+        """The service that a URL of the contract leads to, by the port that it names."""
+        return next((self.owners[name] for name in variables.ports_in([url]) if name in self.owners), None)
+
+    def _addresses(self) -> tuple[dict[str, str], dict[str, str]]:
+        """X_URL and X_INTERNAL_URL, for each port and for each service with one.
+
+        Firm ones come from a `url` and override env files; loose ones are a guess (`DATABASE_PORT` is no web server), so they don't.
+        """
+        firm: dict[str, str] = {}
+        loose: dict[str, str] = {}
+        for name, port in self.ports.items():
+            loose[f"{name.removesuffix('_PORT')}_URL"] = f"http://localhost:{port}"
+            loose[f"{name.removesuffix('_PORT')}_INTERNAL_URL"] = f"http://127.0.0.1:{port}"
+        for service in self.contract.services:
+            port = self.main_port(service)
+            prefixes = {variable(service)}
+            prefixes |= {n.removesuffix("_PORT") for n, p in self.ports_of(service).items() if p == port}
+            url = self.url_of(service)
+            for prefix in prefixes:
+                if url is not None:
+                    firm[f"{prefix}_URL"] = url
+                elif port is not None:
+                    loose[f"{prefix}_URL"] = f"http://localhost:{port}"
+                if port is not None:
+                    firm[f"{prefix}_INTERNAL_URL"] = f"http://127.0.0.1:{port}"
+        return firm, loose
+
+    def _fill(self, where: str, text: str, known: Mapping[str, str]) -> str:
+        def missing(name: str) -> ContractError:
+            return UndefinedVariable(where=where, name=name)
+
+        return variables.fill(text, known.get, missing)
+
+
+def variable(service: str) -> str:
+    """The service's name as the begin of a variable's: `web-app` → `WEB_APP`."""
+    return re.sub(r"[^A-Z0-9]", "_", service.upper())
+
+
+def port_name(service: str) -> str:
+    return f"{variable(service)}_PORT"
+
+
+def owners(contract: Contract, names: Iterable[str]) -> dict[str, str]:
+    """Which service listens on which port, by the strongest sign: declared, in its url, in its healthcheck, by its name, in its command."""
+    found: dict[str, str] = {}
+    known = set(names)
+    signs = (
+        lambda _, s: list(s.ports),
+        lambda _, s: variables.ports_in([s.url or ""]),
+        lambda _, s: variables.ports_in(_healthcheck_texts(s)),
+        lambda name, _: [port_name(name)],
+        lambda _, s: variables.ports_in([s.command or ""]),
+        # `PORT: ${API_PORT}` is a server's; a port inside of a longer value is the address of somebody else
+        lambda _, s: variables.ports_in([v for v in s.env.values() if re.fullmatch(r"\$\{\w+\}", v)]),
+    )
+    for sign in signs:
+        for name, service in contract.services.items():
+            for port in sign(name, service):
+                if port in known and service.type != "task":
+                    found.setdefault(port, name)
+    return found
+
+
+def _healthcheck_texts(service: Service) -> list[str]:
+    check = service.healthcheck
+    return [t for t in (check.http, check.tcp, check.command) if t] if check else []

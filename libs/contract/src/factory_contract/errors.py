@@ -1,0 +1,400 @@
+"""What can go wrong, each with a stable `code`, an exit code, and what to do next. Standard library only.
+
+The first line of a class's docstring is its message; the keywords given are the data in it, kept as attributes.
+Exit codes: 1 the repo's own command failed, 2 usage or invalid contract, 3 not ready or unhealthy,
+4 refused (lock, limit, port), 130 interrupted.
+"""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+SHOWN = ("file", "line", "column", "service", "suite", "log", "log_tail", "pids", "exit_code_of_command")
+
+
+class ContractError(Exception):
+    """The `factory` command cannot go on."""
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+    hint: str = ""
+
+    def __init__(self, **data: Any) -> None:
+        self.data = data
+        self.__dict__.update({k: v for k, v in data.items() if k != "hint"})
+        self.hint = data.get("hint") or type(self).hint.format_map(data)
+        first = (type(self).__doc__ or "").strip().splitlines()[0]
+        super().__init__(first.format_map(data))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The `error` object of `--json`."""
+        shown = {k: self.data[k] for k in SHOWN if self.data.get(k) is not None}
+        return {"code": self.code, "message": str(self), "hint": self.hint, **shown}
+
+
+# --- usage and the contract itself: 2 ---------------------------------------------------------------------------------
+
+
+class Usage(ContractError):
+    """{problem}"""
+
+    code, exit_code = "usage", 2
+    hint = "See `factory --help`."
+
+
+class NoContract(ContractError):
+    """There is no factory.yaml (or software-factory.yaml, or factory.sh) in {directory} or above it"""
+
+    code, exit_code = "no_contract", 2
+    hint = "Write a factory.yaml at the top of the repo; `factory schema` prints what may be in it."
+
+
+class ForeignContract(ContractError):
+    """{file} belongs to {product}, it is not a runtime contract"""
+
+    code, exit_code = "foreign_contract", 2
+    hint = "Leave it as it is and write the contract into software-factory.yaml, which wins where both exist."
+
+
+class Problem(ContractError):
+    """{what}"""
+
+    # One thing wrong in the contract file. `kind` is its stable code; `path` the keys that lead to it.
+    exit_code = 2
+
+    def __init__(
+        self, kind: str, what: str, *, path: tuple[str | int, ...] = (), line: int = 1, column: int = 1, hint: str = ""
+    ) -> None:
+        self.kind, self.path, self.line, self.column = kind, path, line, column
+        super().__init__(what=what, line=line, column=column, hint=hint)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), "code": self.kind, "key": ".".join(str(p) for p in self.path)}
+
+
+class InvalidContract(ContractError):
+    """{summary}"""
+
+    code, exit_code = "invalid_contract", 2
+
+    def __init__(self, file: str, problems: Iterable[Problem]) -> None:
+        self.problems = sorted(problems, key=lambda p: (p.line, p.column))
+        for problem in self.problems:
+            problem.data["file"] = file
+        first = self.problems[0]
+        more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
+        super().__init__(
+            summary=f"{file}:{first.line}:{first.column}: {first}{more}",
+            file=file,
+            line=first.line,
+            column=first.column,
+            hint=first.hint,
+        )
+
+
+class UndefinedVariable(ContractError):
+    """{where} uses ${{{name}}}, which is set nowhere"""
+
+    code, exit_code = "undefined_variable", 2
+    hint = "Set it under `env`, in an env file, or write ${{{name}:-default}}; names that end in _PORT are leased."
+
+
+class EnvFileMissing(ContractError):
+    """The env file {file} is not in this checkout"""
+
+    code, exit_code = "env_file_missing", 2
+    hint = "Copy it here from where you keep it; list it under `copy` so that new checkouts get it."
+
+
+class EnvFileInvalid(ContractError):
+    """{file}:{line}: expected NAME=value"""
+
+    code, exit_code = "env_file_invalid", 2
+
+
+class BadAddress(ContractError):
+    """{where}: `{text}` is no address here"""
+
+    code, exit_code = "bad_address", 2
+
+
+class BadPortRange(ContractError):
+    """{text} is no range of ports: expected LO-HI or LO, from 1024 to 65535"""
+
+    code, exit_code = "bad_port_range", 2
+
+
+class NoSuchService(ContractError):
+    """There is no service {service}"""
+
+    code, exit_code = "no_such_service", 2
+
+
+class NoSuchSuite(ContractError):
+    """There is no test suite {suite}"""
+
+    code, exit_code = "no_such_suite", 2
+
+
+class NoSuites(ContractError):
+    """{file} names no tests"""
+
+    code, exit_code = "no_suites", 2
+    hint = "Add `tests: {{unit: [<command>]}}`."
+
+
+class BadPattern(ContractError):
+    """{text} is no regular expression: {why}"""
+
+    code, exit_code = "bad_pattern", 2
+
+
+class ImplementationMissing(ContractError):
+    """The implementation {file} is not an executable file of this repo"""
+
+    code, exit_code = "implementation_missing", 2
+    hint = "chmod +x {file}, or take `implementation` out of the contract."
+
+
+# --- the repo's own commands: 1 ---------------------------------------------------------------------------------------
+
+
+class SetupFailed(ContractError):
+    """`{command}` ended with exit code {exit_code_of_command}"""
+
+    code, exit_code = "setup_failed", 1
+    hint = "The whole log is {log}; run `factory setup` again when it is mended."
+
+
+class CannotStart(ContractError):
+    """`{command}` cannot be started: {why}"""
+
+    code, exit_code = "cannot_start", 1
+
+
+class ServiceExited(ContractError):
+    """{service} ended with exit code {exit_code_of_command} before it was ready"""
+
+    code, exit_code = "service_exited", 1
+    hint = "`factory logs --service {service}` shows all of its output."
+
+
+class ServiceFell(ContractError):
+    """{service} ended {times} times in a row, the last time with exit code {exit_code_of_command}"""
+
+    code, exit_code = "service_fell", 1
+    hint = "`factory logs --service {service}`, then `factory restart {service}`"
+
+
+class ServiceLeft(ContractError):
+    """{service} ended with exit code 0 before it was ready: a service has to stay in the foreground"""
+
+    code, exit_code = "service_left", 1
+    hint = "If it is meant to run once, say `type: task`; if it goes into the background, tell it not to."
+
+
+class TaskFailed(ContractError):
+    """The task {service} ended with exit code {exit_code_of_command}"""
+
+    code, exit_code = "task_failed", 1
+    hint = "`factory logs --service {service}` shows all of its output."
+
+
+class SeedFailed(ContractError):
+    """The seed command `{command}` ended with exit code {exit_code_of_command}"""
+
+    code, exit_code = "seed_failed", 1
+    hint = "The whole log is {log}."
+
+
+class TestsFailed(ContractError):
+    """{what}"""
+
+    __test__ = False  # not a test class of pytest's
+    code, exit_code = "tests_failed", 1
+
+
+class ValidationFailed(ContractError):
+    """{what}"""
+
+    code, exit_code = "validation_failed", 1
+
+
+class CleanFailed(ContractError):
+    """The clean command `{command}` ended with exit code {exit_code_of_command}; everything else was removed"""
+
+    code, exit_code = "clean_failed", 1
+
+
+# --- not ready or unhealthy: 3 ----------------------------------------------------------------------------------------
+
+
+class NotReady(ContractError):
+    """{service} did not get ready within {seconds:.0f} s: {detail}"""
+
+    code, exit_code = "not_ready", 3
+    hint = "`factory logs --service {service}`; a slow one gets more time by healthcheck.start_period."
+
+
+class NotRunning(ContractError):
+    """Nothing of this checkout is running"""
+
+    code, exit_code = "not_running", 3
+    hint = "`factory start`"
+
+
+class NotStarted(ContractError):
+    """This checkout was not started yet, so its ports are not known"""
+
+    code, exit_code = "not_started", 3
+    hint = "`factory start`"
+
+
+class SupervisorGone(ContractError):
+    """The supervisor (pid {pid}) is gone{leftover}"""
+
+    code, exit_code = "supervisor_gone", 3
+    hint = "`factory clean` removes what is left; `factory start` ends it and starts anew."
+
+
+class Rebooted(ContractError):
+    """The machine was started anew since; nothing of this checkout is running"""
+
+    code, exit_code = "rebooted", 3
+    hint = "`factory start`"
+
+
+class Moved(ContractError):
+    """This checkout was started as {was} and has moved{leftover}"""
+
+    code, exit_code = "moved", 3
+    hint = "`factory clean`, then `factory start`"
+
+
+class SupervisorFailed(ContractError):
+    """The supervisor ended before it could say why"""
+
+    code, exit_code = "supervisor_failed", 4
+    hint = "The lines above are its own; please report them."
+
+
+class SupervisorSilent(ContractError):
+    """The supervisor (pid {pid}) does not answer"""
+
+    code, exit_code = "supervisor_silent", 3
+    hint = "`factory clean` ends it and what it started."
+
+
+class Unhealthy(ContractError):
+    """{what}"""
+
+    code, exit_code = "unhealthy", 3
+    hint = "`factory status`, `factory logs`"
+
+
+# --- refused: 4 -------------------------------------------------------------------------------------------------------
+
+
+class ComposeComesLater(ContractError):
+    """{service} is of type docker-compose: the contract is valid, running Compose services comes later"""
+
+    code, exit_code = "compose_comes_later", 4
+    hint = "Until then give it a `command` (type: process) that runs in the foreground."
+
+
+class PortTaken(ContractError):
+    """Port {port}, fixed for {name}, is taken by {owner}"""
+
+    code, exit_code = "port_taken", 4
+    hint = "End that, or take the fixed number out of `ports` so that a free one is leased."
+
+
+class NoFreePort(ContractError):
+    """No port is free for {name} between {low} and {high}"""
+
+    code, exit_code = "no_free_port", 4
+    hint = "Give another --port-range, or `factory clean` checkouts that you no longer need."
+
+
+class PortsDirectory(ContractError):
+    """The machine's port leases in {directory} cannot be used: {why}"""
+
+    code, exit_code = "ports_directory", 4
+
+
+class ForeignListener(ContractError):
+    """Port {port} ({name}) is answered by {owner}, which is not of this environment"""
+
+    code, exit_code = "foreign_listener", 4
+    hint = "End that process, or `factory clean` and `factory start` to get another port."
+
+
+class PortUnused(ContractError):
+    """{service} looks healthy, but none of its processes listens on {name} ({port})"""
+
+    code, exit_code = "port_unused", 3
+    hint = "Let its command use ${{{name}}}."
+
+
+class AlreadyRunning(ContractError):
+    """Another supervisor (pid {pid}) has this checkout"""
+
+    code, exit_code = "already_running", 4
+    hint = "`factory status`; `factory stop` ends it."
+
+
+class Stopping(ContractError):
+    """The supervisor was told to stop"""
+
+    code, exit_code = "stopping", 4
+
+
+class StateUnwritable(ContractError):
+    """{file} cannot be written: {why}"""
+
+    code, exit_code = "state_unwritable", 4
+
+
+class SocketDirectory(ContractError):
+    """{directory} is not a private directory of yours, the control socket cannot be put there"""
+
+    code, exit_code = "socket_directory", 4
+
+
+class LeftBehind(ContractError):
+    """Processes {pids} could not be ended"""
+
+    code, exit_code = "left_behind", 4
+
+
+class BrowserMissing(ContractError):
+    """`factory validate` needs the browser part, which is not installed"""
+
+    code, exit_code = "browser_missing", 4
+    hint = "pip install 'software-factory-contract[validate]'"
+
+
+class Interrupted(ContractError):
+    """Interrupted"""
+
+    code, exit_code = "interrupted", 130
+
+
+class Reported(ContractError):
+    """{message}"""
+
+    # An error that the supervisor has met and told over its socket or in its state.
+    def __init__(self, error: dict[str, Any]) -> None:
+        self.error = {k: v for k, v in error.items() if k != "exit_code"}
+        super().__init__(**{"message": "The supervisor failed", **error})
+        self.exit_code = int(error.get("exit_code", 1))  # pyright: ignore[reportAttributeAccessIssue]
+
+    def as_dict(self) -> dict[str, Any]:
+        return self.error
+
+
+def tell(error: ContractError) -> dict[str, Any]:
+    """The error as data that `Reported` makes an error of again."""
+    told = {**error.as_dict(), "exit_code": error.exit_code}
+    if isinstance(error, InvalidContract):
+        told["errors"] = [p.as_dict() for p in error.problems]
+    return told

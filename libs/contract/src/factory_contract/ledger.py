@@ -1,0 +1,122 @@
+"""Everything that this environment has made outside of its files: written down before it is there, crossed out when it is gone.
+
+One JSON object a line in `.software-factory/ledger.jsonl`. Standard library only: `status` reads it when a supervisor is gone.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from factory_contract import proc
+from factory_contract.errors import StateUnwritable
+
+
+class Entry(NamedTuple):
+    """A process that was started and not seen to end. `pid` is 0 between the intent and the start."""
+
+    owner: str
+    pid: int
+    started: str
+
+
+class Ledger:
+    """The ledger of one checkout, for one writer. What cannot be written down is not started: StateUnwritable."""
+
+    def __init__(self, path: Path, root: Path) -> None:
+        self._path = path
+        self._next = 0
+        self._run = f"{os.getpid()}-{time.time_ns()}"
+        me = proc.look(os.getpid())
+        self.made("environment", root=str(root), pid=os.getpid(), started=me.started if me else "")
+
+    def intend(self, owner: str, command: str) -> int:
+        """A process is about to be started. Returns the number of the entry."""
+        self._next += 1
+        self.made("process", n=self._next, owner=owner, command=command, pid=0)
+        return self._next
+
+    def started(self, n: int, owner: str, pid: int, started: str) -> None:
+        self.made("process", n=n, owner=owner, pid=pid, started=started)
+
+    def ended(self, n: int) -> None:
+        """The process and everything beneath it is gone."""
+        try:
+            self.made("ended", n=n)
+        except StateUnwritable:
+            pass  # a full disk must not keep anything from being ended; `left` looks whether it lives anyway
+
+    def made(self, kind: str, **what: Any) -> None:
+        """Something is about to be made: a process, a port lease, a socket."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line = {"at": stamp, "run": self._run, "kind": kind, **what}
+        try:
+            with self._path.open("a") as f:
+                f.write(json.dumps(line) + "\n")
+        except OSError as e:
+            raise StateUnwritable(file=str(self._path), why=e.strerror) from e
+
+
+class Left(NamedTuple):
+    """What the ledger tells: processes whose writer is gone, and the writers that live."""
+
+    entries: list[Entry]
+    writers: list[int]
+
+
+def read(path: Path, root: Path) -> Left:
+    """What nobody has crossed out. The ledger of a copied checkout is another's and tells nothing."""
+    entries: dict[tuple[str, int], Entry] = {}
+    writers: dict[str, tuple[int, str]] = {}
+    for line in _lines(path):
+        kind, run = line.get("kind"), str(line.get("run"))
+        if kind == "environment" and line.get("root") == str(root):
+            writers[run] = (line["pid"], line["started"])
+        elif kind == "process" and run in writers:
+            entries[run, line["n"]] = Entry(line["owner"], line["pid"], line.get("started", ""))
+        elif kind == "ended":
+            entries.pop((run, line["n"]), None)
+    living = {run for run, (pid, started) in writers.items() if proc.alive(pid, started)}
+    left = [entry for (run, _), entry in entries.items() if run not in living]
+    return Left(left, [writers[run][0] for run in living])
+
+
+def left(path: Path, root: Path, worktree: str, ports: dict[str, int]) -> list[int]:
+    """The pids that still live of what writers who are gone have started.
+
+    By the ledger: the processes themselves, their sessions, everything beneath. By the environment that a process was
+    started with: what has gone into the background, and what was started a moment before its pid could be written down.
+    """
+    found = read(path, root)
+    if not found.entries:
+        return []
+    table = proc.table()
+    entries = [e for e in found.entries if e.pid]
+    # a leader that is gone cannot have its number given away while its session or group lives
+    known = {e.pid for e in entries if e.pid not in table or table[e.pid].started == e.started}
+    marks = {"FACTORY_WORKTREE": worktree, **{name: str(port) for name, port in ports.items()}}
+    pids = {pid for pid in known if pid in table} | proc.in_sessions(known, table)
+    pids |= {pid for pid in table if _bears(pid, marks)}
+    pids |= proc.descendants(pids, table)
+    kept = proc.descendants(found.writers, table) | proc.ancestors(os.getpid(), table) | {os.getpid()}
+    return sorted(pids - kept - set(found.writers))
+
+
+def _bears(pid: int, marks: dict[str, str]) -> bool:
+    environ = proc.environ(pid)
+    return all(environ.get(name) == value for name, value in marks.items())
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        text = path.read_text()
+    except OSError:
+        return []
+    found = []
+    for line in text.splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:  # cut short by a full disk
+            continue
+    return [line for line in found if isinstance(line, dict)]

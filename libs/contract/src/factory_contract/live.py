@@ -1,0 +1,98 @@
+"""What is so in a checkout now: asked of its supervisor, else read from what it has left. Standard library only."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from factory_contract import control, ledger, proc, state
+from factory_contract.checkout import Checkout
+from factory_contract.errors import ContractError, Moved, Rebooted, Reported, SupervisorGone
+
+STATUS = ("state", "worktree", "supervisor", "services", "ports", "urls")
+
+
+class Running(NamedTuple):
+    """A supervisor that lives. `socket` is empty until it listens."""
+
+    pid: int
+    started: str
+    socket: str
+
+
+class Situation(NamedTuple):
+    """The fields of `status`, and the error that explains them."""
+
+    fields: dict[str, Any]
+    error: ContractError | None = None
+
+
+def supervisor(checkout: Checkout) -> Running | None:
+    """The supervisor of the checkout; None where none lives."""
+    told = state.read(checkout.state_file)
+    if told is None or told.get("root") != str(checkout.root) or told.get("boot") != proc.boot_id():
+        return None
+    pid, started = told["supervisor"]["pid"], told["started"]
+    return Running(pid, started, told["socket"]) if proc.alive(pid, started) else None
+
+
+def look(checkout: Checkout) -> Situation:
+    """How the checkout is. Never raises for what it finds: that is `error`."""
+    told = state.read(checkout.state_file)
+    if told is None or (told.get("root") != str(checkout.root) and _is_copy(told)):
+        return Situation(_nothing(checkout))
+    fields = {key: told.get(key) for key in STATUS}
+    if told["root"] != str(checkout.root):
+        return _moved(checkout, told, fields)
+    ended = not told["socket"]  # in order: it has said its last word
+    if ended:
+        return Situation({**fields, "supervisor": None}, Reported(told["error"]) if told.get("error") else None)
+    if told["boot"] != proc.boot_id():
+        return Situation({**_stopped(fields), "state": "failed"}, Rebooted())
+    running = supervisor(checkout)
+    if running is None:
+        pids = left(checkout)
+        what = f", it has left {len(pids)} running: {', '.join(map(str, pids))}" if pids else ""
+        error = SupervisorGone(pid=told["supervisor"]["pid"], pids=pids, leftover=what)
+        return Situation({**fields, "state": "failed"}, error)
+    return _asked(running, fields)
+
+
+def _asked(running: Running, fields: dict[str, Any]) -> Situation:
+    try:
+        told = control.ask(running.socket, running.pid, {"do": "status"})
+    except ConnectionError:  # it is just coming or going
+        return Situation(fields)
+    except ContractError as e:
+        return Situation({**fields, "state": "failed"}, e)
+    return Situation({key: told.get(key) for key in STATUS}, Reported(told["error"]) if told.get("error") else None)
+
+
+def left(checkout: Checkout) -> list[int]:
+    """The pids that a supervisor which was killed has left running."""
+    named = state.named(checkout)
+    return ledger.left(checkout.ledger_file, checkout.root, named.worktree, named.ports)
+
+
+def _nothing(checkout: Checkout) -> dict[str, Any]:
+    named = state.named(checkout)
+    nothing = {"state": "stopped", "supervisor": None, "services": [], "urls": []}
+    return {**nothing, "worktree": named.worktree, "ports": named.ports}
+
+
+def _is_copy(told: dict[str, Any]) -> bool:
+    """Whether the state was copied with its checkout, which is still where it was."""
+    return (Path(str(told.get("root"))) / ".software-factory" / "state.json").exists()
+
+
+def _moved(checkout: Checkout, told: dict[str, Any], fields: dict[str, Any]) -> Situation:
+    was = str(told["root"])
+    pid, started = told["supervisor"]["pid"], told["started"]
+    if told["boot"] != proc.boot_id() or not proc.alive(pid, started):
+        return Situation(_stopped(fields), Moved(was=was, leftover=""))
+    return Situation(
+        {**fields, "state": "failed"}, Moved(was=was, pids=[pid], leftover=f"; its supervisor {pid} lives")
+    )
+
+
+def _stopped(fields: dict[str, Any]) -> dict[str, Any]:
+    services = [{**s, "state": "stopped", "pid": None} for s in fields["services"] or []]
+    return {**fields, "state": "stopped", "supervisor": None, "services": services}

@@ -1,0 +1,246 @@
+"""Named port leases: exclusive on this machine and across users, the same for a checkout until `factory clean`.
+
+A lease is a file `<port>.json` in a directory that all users share. It names the checkout that has it, and it holds as long
+as that checkout's own `leases.json` names the port too, so a checkout that is deleted gives its ports back by itself. `flock`
+on the file guards every change; a supervisor keeps the lock while it lives.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from factory_contract import listeners, state
+from factory_contract.checkout import STATE, Checkout
+from factory_contract.errors import BadPortRange, NoFreePort, PortsDirectory, PortTaken
+
+SHARED = Path("/tmp/software-factory-ports")  # not TMPDIR: every user has to mean the same directory
+LOW, HIGH = 46200, 47999
+
+
+class Range(NamedTuple):
+    low: int
+    high: int
+
+    def __contains__(self, port: object) -> bool:
+        return isinstance(port, int) and self.low <= port <= self.high
+
+
+DEFAULT = Range(LOW, HIGH)
+NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+
+
+def parse_range(text: str, size: int) -> Range:
+    """`LO-HI`, or `LO` for `size` ports from LO on. Raises BadPortRange."""
+    low, dash, high = text.strip().partition("-")
+    if not low.isdecimal() or (dash and not high.isdecimal()):
+        raise BadPortRange(text=text)
+    found = Range(int(low), int(high) if dash else min(int(low) + size - 1, 65535))
+    if not 1024 <= found.low <= found.high <= 65535:
+        raise BadPortRange(text=text)
+    return found
+
+
+class Leases:
+    """The ports of one checkout, in this process."""
+
+    def __init__(self, checkout: Checkout, shared: Path = SHARED) -> None:
+        self._checkout, self._shared = checkout, shared
+        self._locks: dict[int, int] = {}  # port -> descriptor of the lease's file, locked
+
+    def add(self, names: Iterable[str], fixed: Mapping[str, int], worktree: str) -> dict[str, int]:
+        """As `take`, but what was leased before is taken as it is: a supervisor may be using it."""
+        had = state.leased(self._checkout)
+        kept = {name: port for name, port in had.ports.items() if name in set(names)} if had else {}
+        missing = [name for name in names if name not in kept]
+        if missing or had is None:
+            self._make_shared()
+            for name in sorted(missing, key=lambda name: name not in fixed):
+                kept[name] = self._one(name, fixed.get(name), None, DEFAULT, taken=set(kept.values()))
+            self._write({**(had.ports if had else {}), **kept}, worktree)
+        return kept
+
+    def take(self, names: Iterable[str], fixed: Mapping[str, int], within: Range, worktree: str) -> dict[str, int]:
+        """Leases a port for each name and writes them down; the checkout's old ones are kept where they are free and in range.
+
+        Raises PortTaken, NoFreePort, PortsDirectory, StateUnwritable.
+        """
+        self._make_shared()
+        had = (state.read(self._checkout.leases_file) or {}).get("ports", {})  # a moved checkout asks for its old ones
+        got: dict[str, int] = {}
+        try:
+            for name in sorted(names, key=lambda name: name not in fixed):  # fixed ones first
+                got[name] = self._one(name, fixed.get(name), had.get(name), within, taken=set(got.values()))
+        except BaseException:
+            self.let_go()
+            raise
+        # written before the leases that are not wanted any more go, so that none is held by nobody's word
+        self._write(got, worktree)
+        self._free(set(had.values()) - set(got.values()))
+        return got
+
+    def _write(self, leased: dict[str, int], worktree: str) -> None:
+        what = {"worktree": worktree, "root": str(self._checkout.root), "ports": leased}
+        state.write(self._checkout.leases_file, what)
+
+    def _one(self, name: str, fixed: int | None, had: int | None, within: Range, taken: set[int]) -> int:
+        if fixed is not None:
+            if not self._try(fixed, name):
+                raise PortTaken(port=fixed, name=name, owner=self._owner(fixed))
+            return fixed
+        first = [had] if had is not None and had in within else []
+        for port in [*first, *range(within.low, within.high + 1)]:
+            if port not in taken and self._try(port, name):
+                return port
+        raise NoFreePort(name=name, low=within.low, high=within.high)
+
+    def _try(self, port: int, name: str) -> bool:
+        if port in self._locks:
+            return is_free(port)  # ours from an earlier `take`
+        fd = self._open(port)
+        if fd is None:
+            return False
+        lease = _read(fd)
+        mine = lease.get("checkout") == str(self._checkout.root)
+        if (not mine and _holds(lease, port)) or not is_free(port):
+            if not lease:  # made by us just now
+                self._path(port).unlink(missing_ok=True)
+            os.close(fd)
+            return False
+        record = {"checkout": str(self._checkout.root), "name": name, "port": port, "uid": os.getuid()}
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps(record).encode(), 0)
+        self._locks[port] = fd
+        return True
+
+    def _open(self, port: int) -> int | None:
+        """The lease's file, locked; None where somebody else has the lock or the file may not be written."""
+        path = self._path(port)
+        for _ in range(5):
+            try:
+                # without O_CREAT first: Linux refuses it on another user's file in a sticky directory (protected_regular)
+                try:
+                    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+                except FileNotFoundError:
+                    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+                    os.fchmod(fd, 0o666)  # whoever finds the lease void may take it over
+            except FileExistsError:
+                continue
+            except OSError:
+                return None
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(fd)
+                return None
+            try:
+                if os.path.samestat(os.fstat(fd), path.stat(follow_symlinks=False)):
+                    return fd
+            except OSError:
+                pass  # it was removed between open and lock: another try
+            os.close(fd)
+        return None
+
+    def let_go(self) -> None:
+        """Drops the locks; the leases stay the checkout's."""
+        for fd in self._locks.values():
+            os.close(fd)
+        self._locks.clear()
+
+    def release(self) -> list[int]:
+        """Gives every lease of this checkout back and says which."""
+        had = state.leased(self._checkout)
+        ports = sorted(had.ports.values()) if had else []
+        self._checkout.leases_file.unlink(missing_ok=True)
+        self.let_go()
+        self._free(ports)
+        return ports
+
+    def _free(self, ports: Iterable[int]) -> None:
+        for port in ports:
+            if (fd := self._locks.pop(port, None)) is None and (fd := self._open(port)) is None:
+                continue
+            if _read(fd).get("checkout") == str(self._checkout.root):
+                try:
+                    self._path(port).unlink()
+                except OSError:  # another user's file that we had taken over: empty says free as well
+                    os.ftruncate(fd, 0)
+            os.close(fd)
+
+    def _owner(self, port: int) -> str:
+        for listener in listeners.on([port]):
+            return listeners.owner(listener)
+        try:
+            return f"the checkout {json.loads(self._path(port).read_text())['checkout']}"
+        except (OSError, ValueError, KeyError):
+            return "another process"
+
+    def _path(self, port: int) -> Path:
+        return self._shared / f"{port}.json"
+
+    def _make_shared(self) -> None:
+        try:
+            try:
+                self._shared.mkdir()
+                self._shared.chmod(0o1777)
+            except FileExistsError:
+                pass
+            if not stat.S_ISDIR(self._shared.lstat().st_mode):
+                raise PortsDirectory(directory=str(self._shared), why="it is no directory")
+            if not os.access(self._shared, os.W_OK | os.X_OK):
+                raise PortsDirectory(directory=str(self._shared), why="it is not writable")
+        except OSError as e:
+            raise PortsDirectory(directory=str(self._shared), why=e.strerror) from e
+
+
+@contextmanager
+def one_at_a_time(checkout: Checkout) -> Iterator[None]:
+    """Between processes of one checkout: two that lease at the same moment would each find a lock of the other's."""
+    checkout.make_state_dir()
+    with (checkout.state_dir / "leases.lock").open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
+def _read(fd: int) -> dict[str, Any]:
+    try:
+        found = json.loads(os.pread(fd, 4096, 0) or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _holds(lease: dict[str, Any], port: int) -> bool:
+    """Whether the checkout that a lease names is there and still means it."""
+    if not lease:
+        return False
+    try:
+        own = json.loads((Path(lease["checkout"]) / STATE / "leases.json").read_text())
+    except PermissionError:
+        return True  # another user's, who is asked nothing
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return own.get("root") == lease["checkout"] and port in own.get("ports", {}).values()
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on the port now, on both loopback addresses."""
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as s:
+                s.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+                )  # what is left of old connections does not count
+                s.bind((address, port))
+                s.listen()
+        except OSError as e:
+            if family == socket.AF_INET6 and e.errno in NO_IPV6:
+                continue
+            return False
+    return True

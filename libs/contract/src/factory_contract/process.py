@@ -1,0 +1,243 @@
+"""Children: how they are started, what is read of them, and how they end, with everything that they have started themselves.
+
+One loop owns the children. Each has a session of its own; this process is their subreaper on Linux (prctl(2)), so that what goes
+into the background stays beneath it and can be found. Nothing else in this process may start or reap processes.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from factory_contract import proc
+from factory_contract.errors import CannotStart, LeftBehind
+from factory_contract.ledger import Ledger
+
+PR_SET_CHILD_SUBREAPER = 36
+DRAIN = 1.0  # seconds that output is read on after the end: something in the background may hold the pipe for ever
+KILL = 5.0  # seconds that SIGKILL gets; only a process in an uninterruptible wait needs more
+CHUNK = 65536
+
+
+class Child:
+    """One child. `exit` is its exit code, as a shell counts: 128 + n for signal n."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], owner: str, key: int | None, host: str) -> None:
+        self.popen, self.owner, self.key, self.host = popen, owner, key, host
+        self.pid = popen.pid
+        seen = proc.look(popen.pid)
+        self.started = seen.started if seen else ""
+        self.exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.drained = asyncio.Event()
+
+    async def wait(self) -> int:
+        """The exit code, when the process has ended and its output is read."""
+        code = await asyncio.shield(self.exit)
+        try:
+            await asyncio.wait_for(self.drained.wait(), DRAIN)
+        except TimeoutError:
+            pass
+        return code
+
+
+class Children:
+    """All children of this process. Use as `async with`; leaving ends what is left."""
+
+    def __init__(self, ledger: Ledger | None = None) -> None:
+        self._ledger = ledger
+        self._loop = asyncio.get_running_loop()
+        self._living: dict[int, Child] = {}
+
+    async def __aenter__(self) -> "Children":
+        _become_subreaper()
+        self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            for child in list(self._living.values()):
+                await self.end(child, grace=1)
+        finally:
+            self._loop.remove_signal_handler(signal.SIGCHLD)
+
+    def spawn(
+        self,
+        command: str,
+        *,
+        owner: str,
+        env: Mapping[str, str],
+        cwd: Path,
+        output: Callable[[bytes], None],
+        stays: bool = False,
+        record: bool = True,
+    ) -> Child:
+        """Starts `command` in a shell; `output` gets what it writes, stdout and stderr as they come.
+
+        stays: give it a stdin that never ends, because some dev servers leave when theirs does.
+        record: write it into the ledger first; not for probes, which come every few seconds.
+        """
+        key = self._ledger.intend(owner, command) if self._ledger and record else None
+        try:
+            popen = subprocess.Popen(
+                ["/bin/sh", "-c", command],
+                stdin=subprocess.PIPE if stays else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=dict(env),
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as e:  # the directory is gone, or there are too many processes
+            if self._ledger and key:
+                self._ledger.ended(key)
+            raise CannotStart(command=command, why=f"{e.strerror}: {e.filename or cwd}") from e
+        child = Child(popen, owner, key, env.get("FACTORY_HOST", ""))
+        self._living[child.pid] = child
+        if self._ledger and key:
+            self._ledger.started(key, owner, child.pid, child.started)
+        self._read(child, output)
+        return child
+
+    async def end(self, child: Child, *, grace: float, by: signal.Signals = signal.SIGTERM) -> bool:
+        """Asks the child to end, waits `grace` seconds, kills what is left. True if nothing had to be killed.
+
+        The process group is asked first and alone: a server that keeps its workers in sessions of their own (Postgres does)
+        ends them in its own order. What has outlived its group is asked next.
+        """
+        deadline = self._loop.time() + grace
+        if _signal_group(child.pid, by):
+            await self._gone(child, deadline)
+        if left := self._members(child):
+            for pid in left:
+                _signal(pid, by)
+            await self._gone(child, min(deadline, self._loop.time() + 2))
+        killed = False
+        until = self._loop.time() + KILL
+        while left := self._members(child):
+            killed = True
+            for pid in left:
+                _signal(pid, signal.SIGKILL)
+            await self._gone(child, until)
+            if self._loop.time() >= until:
+                raise LeftBehind(pids=sorted(self._members(child)))
+        await asyncio.shield(child.exit)
+        self.forget(child)
+        return not killed
+
+    def forget(self, child: Child) -> None:
+        """The child and everything of it is gone: crossed out in the ledger, its pipes closed."""
+        if self._living.pop(child.pid, None) is None:
+            return
+        stdin, stdout = child.popen.stdin, child.popen.stdout
+        if stdin is not None:
+            stdin.close()
+        if stdout is not None:
+            self._loop.remove_reader(stdout.fileno())
+            stdout.close()
+        if self._ledger and child.key:
+            self._ledger.ended(child.key)
+
+    async def _gone(self, child: Child, deadline: float) -> None:
+        """Waits until the deadline, or until the child, its session and all beneath it are gone."""
+        pause = 0.005
+        while members := self._members(child):
+            while any(proc.look(pid) for pid in members):
+                if self._loop.time() >= deadline:
+                    return
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, 0.1)
+
+    def _members(self, child: Child) -> set[int]:
+        """The child, its session and group, everything beneath, and what of it has gone into the background."""
+        table = proc.table()
+        # its number may not be used while its session lives; once reaped it can be, so its start counts
+        own = {child.pid} if child.pid in table and table[child.pid].started == child.started else set[int]()
+        found = own | proc.in_sessions({child.pid}, table)
+        if not own and child.pid in table:
+            found = set()
+        orphans = (p.pid for p in table.values() if p.ppid == os.getpid() and p.pid not in self._living)
+        found |= {pid for pid in orphans if child.host and proc.environ(pid).get("FACTORY_HOST") == child.host}
+        return found | proc.descendants(found, table)
+
+    def _read(self, child: Child, output: Callable[[bytes], None]) -> None:
+        pipe = child.popen.stdout
+        assert pipe is not None
+        fd = pipe.fileno()
+        os.set_blocking(fd, False)
+
+        def ready() -> None:
+            try:
+                data = os.read(fd, CHUNK)
+            except BlockingIOError:
+                return
+            if data:
+                output(data)
+                return
+            self._loop.remove_reader(fd)
+            child.drained.set()
+
+        self._loop.add_reader(fd, ready)
+
+    def _reap(self) -> None:
+        """Every child that has ended, and the orphans that the kernel has given us."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            child = self._living.get(pid)
+            if child is None or child.exit.done():
+                continue
+            code = os.waitstatus_to_exitcode(status)
+            child.popen.returncode = code  # Popen must not wait for a pid that is somebody else's by now
+            child.exit.set_result(code if code >= 0 else 128 - code)
+
+
+async def end_pids(pids: list[int], grace: float) -> None:
+    """Ends processes that are not children of this one, with all beneath them. Raises LeftBehind."""
+    for by, wait in ((signal.SIGTERM, grace), (signal.SIGKILL, KILL)):
+        table = proc.table()
+        known = {pid: table[pid].started for pid in pids if pid in table}
+        known |= {pid: table[pid].started for pid in proc.descendants(known, table)}
+        for pid in known:
+            _signal(pid, by)
+        deadline = time.monotonic() + wait
+        while any(proc.alive(pid, started) for pid, started in known.items()):
+            if time.monotonic() >= deadline:
+                break
+            await asyncio.sleep(0.02)
+        else:
+            return
+    left = [pid for pid, started in known.items() if proc.alive(pid, started)]
+    if left:
+        raise LeftBehind(pids=left)
+
+
+def _signal(pid: int, by: signal.Signals) -> None:
+    try:
+        os.kill(pid, by)
+    except (ProcessLookupError, PermissionError):
+        pass  # gone a moment ago; or of another user (a setuid program), which is still there for LeftBehind to name
+
+
+def _signal_group(leader: int, by: signal.Signals) -> bool:
+    """Whether the group was there. Its number stays taken while it has members, so it cannot be a stranger's."""
+    try:
+        os.killpg(leader, by)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _become_subreaper() -> None:
+    """What our children leave behind becomes ours instead of init's. Linux only; elsewhere groups have to do."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

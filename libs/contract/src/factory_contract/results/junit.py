@@ -1,0 +1,52 @@
+"""JUnit XML, as pytest, jest-junit, vitest, mocha, bun, node, gotestsum and phpunit write it. Only test cases are counted."""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from factory_contract.results.found import Failure, Found
+
+MAX_BYTES = 50 * 1024 * 1024
+
+
+def read(path: Path) -> Found | None:
+    """None where there is no such file, or it is no JUnit XML."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return None
+        return parse(path.read_text(errors="replace"))
+    except OSError:
+        return None
+
+
+def parse(text: str) -> Found | None:
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can grow without end, and no runner writes any
+        return None
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        return None
+    if root.tag not in ("testsuites", "testsuite"):
+        return None
+    passed = skipped = 0
+    failures: list[Failure] = []
+    for case in root.iter("testcase"):
+        bad = case.find("failure")
+        if bad is None:
+            bad = case.find("error")
+        if bad is not None:
+            failures.append(Failure(_name(case), _message(bad)))
+        elif case.find("skipped") is not None:
+            skipped += 1
+        else:
+            passed += 1
+    return Found("junit", passed, len(failures), skipped, failures)
+
+
+def _name(case: ElementTree.Element) -> str:
+    name, place = case.get("name") or "?", case.get("classname")
+    return f"{place}.{name}" if place and not name.startswith(place) else name
+
+
+def _message(bad: ElementTree.Element) -> str:
+    text = bad.get("message") or (bad.text or "").strip()
+    return text.splitlines()[0][:500] if text else ""

@@ -1,0 +1,395 @@
+"""The supervisor of one checkout: one loop that owns every service, answers on the control socket, and says what is so.
+
+It writes `state.json` at each change, for readers who come when it is gone.
+"""
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from factory_contract import (
+    check,
+    control,
+    errors,
+    graph,
+    leasing,
+    listeners,
+    live,
+    logs,
+    ports,
+    proc,
+    state,
+    steps,
+    words,
+)
+from factory_contract.check import Loaded
+from factory_contract.checkout import Checkout
+from factory_contract.environment import Environment
+from factory_contract.errors import ContractError
+from factory_contract.leasing import Options
+from factory_contract.ledger import Ledger
+from factory_contract.logs import Log
+from factory_contract.process import Children, end_pids
+from factory_contract.unit import Unit
+
+GOODBYE = 1.0  # seconds that the last answers on the control socket get before the supervisor goes
+LEFTOVER_GRACE = 5.0
+
+Event = dict[str, Any]
+
+
+class Supervisor:
+    """Brings services up, keeps them, takes them down. `say` gets every change, as `progress` on the control socket does."""
+
+    def __init__(
+        self, checkout: Checkout, options: Options, children: Children, book: Ledger, say: Callable[[Event], None]
+    ) -> None:
+        self.children = children
+        self.checkout = checkout
+        self.units: dict[str, Unit] = {}
+        self.environment: Environment = None  # pyright: ignore[reportAttributeAccessIssue]  # set by `adopt`, before any use
+        self._options, self._ledger = options, book
+        self._leases = ports.Leases(checkout)
+        self._listeners: list[Callable[[Event], None]] = [say]
+        self._phase = "starting"
+        self._error: dict[str, Any] | None = None
+        self._since = logs.now()
+        self._socket = ""
+        me = proc.look(os.getpid())
+        self._started = me.started if me else ""
+        self._one_at_a_time = asyncio.Lock()
+        self._work: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self._first_start: asyncio.Task[None] | None = None
+
+    # --- the contract -------------------------------------------------------------------------------------------------
+
+    def adopt(self, loaded: Loaded) -> None:
+        """Takes a version of the contract: its ports, its environment, a unit for each service. Nothing may be running."""
+        contract = loaded.contract
+        for name, service in contract.services.items():
+            if service.type == "docker-compose":
+                raise errors.ComposeComesLater(service=name)
+        self.environment = leasing.lease(self.checkout, loaded, self._options, self._leases)
+        for name, port in self.environment.ports.items():
+            self._ledger.made("port", name=name, port=port)
+        for unit in self.units.values():
+            unit.close()
+        self.units = {
+            name: Unit(name, service, self, self.checkout.logs / f"{name}.log")
+            for name, service in contract.services.items()
+        }
+
+    # --- up and down --------------------------------------------------------------------------------------------------
+
+    async def bring_up(self, names: Iterable[str] | None = None) -> None:
+        """Starts services in the order of the graph, as much at once as it allows; returns when all are ready and seeded.
+
+        names: only these, and what they need; without seed. Raises the error of the first that fails.
+        """
+        self._phase, self._error = "starting", None
+        needs = {name: unit.service.depends_on for name, unit in self.units.items()}
+        chosen = graph.with_needs(self.units if names is None else names, needs)
+        to_start = [
+            u for n, u in self.units.items() if n in chosen and u.state not in ("ready", "completed", "unhealthy")
+        ]
+        for unit in to_start:
+            await unit.stop()  # one that has failed may still be waiting for something
+            unit.launch([self.units[n] for n in needs[unit.name]])
+        try:
+            await asyncio.gather(*(unit.outcome for unit in to_start))
+            listeners.refuse_strangers(self.environment.ports)
+            if names is None:
+                await self._seed()
+        except ContractError as e:
+            self._failed(e)
+            raise
+        self._phase = "ready"
+        self.changed()
+
+    async def take_down(self, names: Iterable[str] | None = None) -> None:
+        """Ends services, those that lean on others first, as much at once as the graph allows."""
+        chosen = set(self.units if names is None else names)
+        above = graph.dependents({name: unit.service.depends_on for name, unit in self.units.items()})
+        gone = {name: asyncio.Event() for name in chosen}
+
+        async def end(name: str) -> None:
+            for dependent in above[name] & chosen:
+                await gone[dependent].wait()
+            try:
+                await self.units[name].stop()
+            finally:
+                gone[name].set()
+
+        results = await asyncio.gather(*(end(name) for name in chosen), return_exceptions=True)
+        for error in results:
+            if isinstance(error, BaseException):
+                raise error
+
+    async def restart(self, names: list[str]) -> None:
+        """Named services end and start again; without names the contract is read anew and everything starts from nothing."""
+        if names:
+            await self.take_down(names)
+            await self.bring_up(names)
+            return
+        loaded = check.load(self.checkout)  # before anything is ended: what is wrong with it changes nothing
+        await self.take_down()
+        try:
+            self.adopt(loaded)
+        except ContractError as e:
+            self._failed(e)
+            raise
+        await self.bring_up()
+
+    async def _seed(self) -> None:
+        commands = self.environment.contract.seed
+        if not commands:
+            return
+        log = Log(self.checkout.logs / "factory" / "seed.log")
+        try:
+            for command in commands:
+                self._tell({"seed": command})
+            done = await steps.run_all(
+                self.children, commands, owner="seed", env=self.environment.of(), cwd=self.checkout.root, log=log
+            )
+            if done[-1].exit_code != 0:
+                raise errors.SeedFailed(
+                    command=done[-1].command,
+                    exit_code_of_command=done[-1].exit_code,
+                    log=str(log.path),
+                    log_tail=log.tail(),
+                )
+        finally:
+            log.close()
+
+    def _failed(self, error: ContractError) -> None:
+        self._phase, self._error = "failed", errors.tell(error)
+        self.changed()
+
+    # --- what is so ---------------------------------------------------------------------------------------------------
+
+    def overall(self) -> str:
+        states = {unit.state for unit in self.units.values()}
+        if self._phase in ("starting", "failed", "stopped"):
+            return self._phase
+        if "failed" in states:
+            return "failed"
+        return "ready" if states <= {"ready", "completed"} else "degraded"
+
+    def snapshot(self) -> dict[str, Any]:
+        """The environment as `status` shows it, and what readers of `state.json` need beside."""
+        urls = [u._asdict() for u in self.environment.urls()] if self.environment else []
+        shown: dict[str, Any] = {
+            "state": self.overall(),
+            "worktree": self.environment.worktree if self.environment else state.named(self.checkout).worktree,
+            "supervisor": {"pid": os.getpid(), "since": self._since},
+            "services": [unit.snapshot() for unit in self.units.values()],
+            "ports": self.environment.ports if self.environment else {},
+            "urls": urls,
+        }
+        fallen = (errors.tell(unit.error) for unit in self.units.values() if unit.error is not None)
+        if error := self._error or next(fallen, None):
+            shown["error"] = error
+        return shown
+
+    def changed(self, unit: Unit | None = None) -> None:
+        """Writes the state down and tells who listens."""
+        self._write()
+        if unit is not None:
+            self._tell({"service": unit.name, "state": unit.state, "url": self.environment.url_of(unit.name)})
+
+    def _write(self) -> None:
+        try:
+            state.write(
+                self.checkout.state_file,
+                {
+                    **self.snapshot(),
+                    "root": str(self.checkout.root),
+                    "boot": proc.boot_id(),
+                    "socket": self._socket,
+                    "started": self._started,
+                },
+            )
+        except errors.StateUnwritable as e:
+            # a full disk: the control socket goes on telling the truth
+            print(f"factory: {e}", file=sys.stderr)
+
+    def _tell(self, event: Event) -> None:
+        for listener in list(self._listeners):
+            listener(event)
+
+    # --- the control socket -------------------------------------------------------------------------------------------
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def send(line: dict[str, Any]) -> None:
+            if not writer.is_closing():
+                writer.write(json.dumps(line).encode() + b"\n")
+
+        def progress(event: Event) -> None:
+            send({"progress": event})
+
+        try:
+            asked = json.loads(await reader.readline() or b"{}")
+            do, names = asked.get("do"), asked.get("services") or []
+            if do != "status":
+                progress({"heard": do})
+                for unit in self.units.values():
+                    progress(self._event(unit))
+                self._listeners.append(progress)
+            send({"done": await self._do(do, names)})
+        except ContractError as e:
+            send({"failed": errors.tell(e)})
+        except (ValueError, AttributeError, ConnectionError):
+            send({"failed": errors.tell(errors.Usage(problem="that was no request"))})
+        finally:
+            if progress in self._listeners:
+                self._listeners.remove(progress)
+            try:
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+            except ConnectionError:
+                pass  # who asked has gone; what was asked for is done all the same
+
+    async def _do(self, do: str | None, names: list[str]) -> dict[str, Any]:
+        for name in names:
+            if name not in self.units:
+                raise errors.NoSuchService(service=name, hint=words.suggestion(name, self.units))
+        if do == "status":
+            return self.snapshot()
+        if do == "stop":
+            return await self._stop(names)
+        if do in ("start", "restart"):
+            return await self._start(do, names)
+        raise errors.Usage(problem=f"the supervisor does not know {do!r}")
+
+    async def _stop(self, names: list[str]) -> dict[str, Any]:
+        if not names:
+            self._stopping.set()
+            return {"stopping": True}
+        await self._do_alone(self.take_down(names))
+        return self.snapshot()
+
+    async def _start(self, do: str, names: list[str]) -> dict[str, Any]:
+        """Waits for the first start, then does what is still to be done; a first start that fails is everybody's."""
+        if self._first_start is not None:
+            await asyncio.shield(self._first_start)
+        if do == "restart":
+            await self._do_alone(self.restart(names))
+        elif names or self.overall() != "ready":
+            await self._do_alone(self.bring_up(names or None))
+        return self.snapshot()
+
+    async def _do_alone(self, work: Coroutine[Any, Any, None]) -> None:
+        """One piece of work at a time; `stop` cuts it short. Raises Stopping."""
+        async with self._one_at_a_time:
+            self._work = asyncio.create_task(work)
+            if self._stopping.is_set():
+                self._work.cancel()
+            await asyncio.wait([self._work])
+            if self._work.cancelled():
+                raise errors.Stopping()
+            self._work.result()
+
+    # --- its life -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """From the first start to the end that a signal or `stop` asks for. Raises the error of a first start that fails."""
+        loop = asyncio.get_running_loop()
+        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(sig, self._stopping.set)
+        answers: set[asyncio.Task[None]] = set()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            answers.add(task)
+            try:
+                await self._answer(reader, writer)
+            finally:
+                answers.discard(task)
+
+        path = control.socket_path(self.checkout.root)
+        self._ledger.made("socket", path=str(path))
+        with control.unlinked(path):
+            server = await asyncio.start_unix_server(answer, path)
+            path.chmod(0o600)
+            self._socket = str(path)
+            self._write()
+            try:
+                await self._live()
+            finally:
+                await self._leave()
+                server.close()
+                if answers:
+                    await asyncio.wait(answers, timeout=GOODBYE)
+                for task in answers:
+                    task.cancel()
+
+    async def _live(self) -> None:
+        try:
+            self.adopt(check.load(self.checkout))
+        except ContractError as e:
+            self._failed(e)
+            raise
+        self.changed()
+        self._first_start = asyncio.create_task(self._do_alone(self.bring_up()))
+        self._first_start.add_done_callback(lambda f: f.cancelled() or f.exception())  # looked at below, or by nobody
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([self._first_start, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if self._first_start.done():
+            self._first_start.result()
+            self._first_start = None
+        await stopping
+
+    async def _leave(self) -> None:
+        """Everything down, the state told, the ports' locks dropped; after an error its words stay in the state."""
+        self._stopping.set()
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.wait([self._work])
+        try:
+            await self.take_down()
+        finally:
+            for unit in self.units.values():
+                unit.close()
+            if self._error is None:
+                self._phase = "stopped"
+            self._leases.let_go()
+            self._socket = ""
+            self._write()
+
+
+async def supervise(checkout: Checkout, options: Options, say: Callable[[Event], None]) -> dict[str, Any]:
+    """Supervises the checkout in the foreground until a signal or `stop`; returns the last snapshot.
+
+    Raises AlreadyRunning, and whatever keeps the first start from getting ready, when everything is down again.
+    """
+    checkout.make_state_dir()
+    with checkout.lock_file.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            running = (state.read(checkout.state_file) or {}).get("supervisor") or {}
+            raise errors.AlreadyRunning(pid=running.get("pid", "?")) from e
+        await end_leftovers(checkout, say)
+        book = Ledger(checkout.ledger_file, checkout.root)
+        async with Children(book) as children:
+            supervisor = Supervisor(checkout, options, children, book, say)
+            await supervisor.run()
+            return supervisor.snapshot()
+
+
+async def end_leftovers(checkout: Checkout, say: Callable[[Event], None] | None = None) -> list[int]:
+    """Ends what a supervisor that was killed has left running. Raises LeftBehind."""
+    pids = live.left(checkout)
+    if pids:
+        if say is not None:
+            say({"leftovers": pids})
+        await end_pids(pids, LEFTOVER_GRACE)
+    return pids
