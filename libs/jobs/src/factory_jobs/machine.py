@@ -321,9 +321,7 @@ def _end(job: Job, failure: Failure, *, facts: dict[str, Any] | None = None, fen
     """No way on: back to the proved commit where there is one, else failed."""
     changes: dict[str, Any] = {**(facts or {}), "failure": failure, "waiting": None}
     if job.proved:
-        move = _to_proved(job, changes, fence=fence)
-        # what the planner could not take up is unread still, and must not bring the job back for ever
-        return msgspec.structs.replace(move, if_unread=None) if job.state == S.RECEIVED else move
+        return _to_proved(job, changes, fence=fence)
     return Move(to=S.FAILED, set=changes | _cleanup(job), errands=_cleanups(job), fence=fence, release=True)
 
 
@@ -333,6 +331,8 @@ def _end(job: Job, failure: Failure, *, facts: dict[str, Any] | None = None, fen
 def _to_ready(job: Job, changes: dict[str, Any], *, errands: tuple[Errand, ...] = (), fence: bool = False) -> Move:
     """To a person; or, where a message came meanwhile, on with it as the next request."""
     on = Move(to=S.RECEIVED, set=changes | _next_request(job), errands=errands, fence=fence, release=True)
+    if job.state == S.RECEIVED:
+        on = None  # what the planner could not take up is unread still, and must not bring the job back for ever
     return Move(to=S.READY_FOR_HUMAN_REVIEW, set=changes, errands=errands, fence=fence, release=True, if_unread=on)
 
 
