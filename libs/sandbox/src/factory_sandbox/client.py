@@ -75,6 +75,8 @@ class Sandbox:
                     ended = await _collect(call, kept, on_output)
             except TimeoutError:
                 raise SandboxLost(f"{self.handle.socket} is silent: {argv[0]!r} should have ended by now") from None
+            except SandboxError:
+                raise  # the server ended it
             except BaseException:
                 await call.kill()
                 raise
@@ -283,6 +285,7 @@ class Process:
                 kind, payload = await self._call.receive()
                 if kind is Kind.EXIT:
                     self._exit.set_result(unpack(payload)["code"])
+                    self._call.close()
                     return
                 if kind is Kind.TAKEN:
                     self._call.window.give(unpack(payload)["bytes"])

@@ -106,7 +106,7 @@ class Local:
 
 def _placed(spec: Spec) -> tuple[Layout, Handle]:
     check_name("job id", spec.job_id)
-    layout = Layout(spec.node_dir.absolute(), spec.job_id, spec.placement)
+    layout = Layout(spec.node_dir.resolve(), spec.job_id, spec.placement)
     return layout, Handle("local", spec.node, spec.job_id, spec.placement, str(layout.socket))
 
 
@@ -205,7 +205,7 @@ def _config(spec: Spec, layout: Layout, epoch: int, listening: int) -> bytes:
         "job": spec.job_id,
         "placement": spec.placement,
         "epoch": epoch,
-        "checkout": str(spec.checkout.absolute()),
+        "checkout": str(spec.checkout.resolve()),
         "record": str(layout.record),
         "env": environment.of_placement(layout, spec.env),
         "dirs": {"home": str(layout.home), "tmp": str(layout.tmp), "bin": str(layout.bin)},

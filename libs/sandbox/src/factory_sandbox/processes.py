@@ -114,6 +114,16 @@ def kill(victims: Collection[Process], among: Mapping[int, Process]) -> None:
         _send(os.kill, pid)
 
 
+def kill_group_of_dead(pid: int) -> None:
+    """SIGKILL to the group that a dead process was in, which must not be waited for yet: that keeps the number ours.
+
+    This is what ends a chain of processes of which each forks and exits before anybody sees it alive.
+    """
+    dead = _look(pid) if LINUX else None
+    if dead and dead.pgid not in (0, 1, os.getpgrp()):
+        _send(os.killpg, dead.pgid)
+
+
 def kill_one(pid: int) -> None:
     """SIGKILL to this process alone."""
     _send(os.kill, pid)

@@ -68,6 +68,7 @@ class Tree:
         self._child = child
         self._control = control
         self._groups = {child.pid}  # elsewhere than on Linux, groups are all that can be followed
+        self._ending = False
 
     def wait(self, woken: int) -> None:
         """Buries the dead until the server wants an end."""
@@ -81,6 +82,7 @@ class Tree:
 
     def end(self) -> None:
         """Kills until nothing is left."""
+        self._ending = True
         pause = 0.001
         while self._bury():
             now = processes.table()
@@ -90,12 +92,16 @@ class Tree:
                 below += [p for p in now.values() if p.pgid in self._groups and not p.zombie]
             processes.kill(below, now)
             time.sleep(pause)
-            pause = min(pause * 2, 0.1)
+            pause = min(pause * 2, 0.05)
 
     def _bury(self) -> bool:
         """Waits for dead children, the server is told of the command's own; False when no child is left at all."""
         while True:
             try:
+                if self._ending and processes.LINUX:
+                    dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                    if dead:
+                        processes.kill_group_of_dead(dead.si_pid)
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return not processes.LINUX and _anyone_in(self._groups)

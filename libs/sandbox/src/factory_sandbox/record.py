@@ -38,7 +38,8 @@ class Record:
     boot: str
     epoch: int = 0
     server: Named | None = None
-    running: list[Named] = field(default_factory=list)  # reapers and the commands that they run
+    reapers: list[Named] = field(default_factory=list)
+    commands: list[Named] = field(default_factory=list)  # what the reapers run
 
     def write(self, path: Path) -> None:
         """Whole or not at all. It outlives processes, not the machine, so no fsync."""
@@ -55,7 +56,8 @@ class Record:
                 boot=data["boot"],
                 epoch=data["epoch"],
                 server=Named(**data["server"]) if data["server"] else None,
-                running=[Named(**each) for each in data["running"]],
+                reapers=[Named(**each) for each in data["reapers"]],
+                commands=[Named(**each) for each in data["commands"]],
             )
         except FileNotFoundError:
             return cls(boot=processes.boot())
@@ -70,11 +72,13 @@ def end_leftovers(layout: Layout) -> list[int]:
     carries the placement's mark, which finds a daemon even where its reaper was killed too. Blocks: run in a thread.
     """
     record = Record.read(layout.record)
-    named = record.running if record.boot == processes.boot() else []
-    if record.server and record.boot == processes.boot() and _lives(record.server):
+    if record.boot != processes.boot():
+        record = Record(processes.boot())  # nothing outlives the machine
+    if record.server and _lives(record.server):
         processes.kill_one(record.server.pid)
-    _wait_for(lambda: not any(_lives(each) for each in named), _REAPERS_TIME)
+    _wait_for(lambda: not any(_lives(reaper) for reaper in record.reapers), _REAPERS_TIME)
 
+    named = [*([record.server] if record.server else []), *record.reapers, *record.commands]
     give_up = time.monotonic() + _END_TIME
     pause = 0.005
     while True:

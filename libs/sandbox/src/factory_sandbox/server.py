@@ -216,7 +216,9 @@ class Server:
         return self._trees.pids()
 
     def _write_record(self) -> None:
-        Record(processes.boot(), self._epoch, self._self, self._trees.named()).write(Path(self._config.record))
+        trees = self._trees
+        record = Record(processes.boot(), self._epoch, self._self, trees.reapers(), trees.commands())
+        record.write(Path(self._config.record))
 
     # The verbs
 
@@ -268,11 +270,10 @@ class Server:
             if timed_out:
                 tree.end()
                 done, _ = await asyncio.wait({over, heard}, return_when=asyncio.FIRST_COMPLETED)
-            if heard in done:
-                heard.result()
             if over in done:
                 wire.put_json(Kind.EXIT, {"code": tree.code, "timed_out": timed_out})
-                await wire.writer.drain()
+                wire.writer.write_eof()
+            await heard  # closing with the caller's stdin unread would take EXIT away from it
         finally:
             over.cancel()
             heard.cancel()

@@ -229,24 +229,33 @@ class Trees:
 
     @property
     def kept(self) -> Tree | None:
-        return next((tree for tree in self._all if tree.keep), None)
+        return next((tree for tree in self._all if tree.keep and not tree.gone.is_set()), None)
 
     def plant(
         self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], epoch: int, keep: bool, pipe: bool
     ) -> Tree:
-        """A new tree; it is in the record before its command exists. Raises Refused (`cannot-start`)."""
+        """A new tree; it is in the record before its command exists.
+
+        Raises Refused (`cannot-start`), SandboxError (`no-record`).
+        """
         tree = Tree(argv, cwd=cwd, env=env, epoch=epoch, keep=keep, pipe=pipe, end_orphans=self._end_orphans)
         self._all.add(tree)
         tree.started.add_done_callback(lambda _: self._changed())
         burial = asyncio.create_task(self._forget_when_gone(tree))
         self._burials.add(burial)
         burial.add_done_callback(self._burials.discard)
-        self._changed()
+        try:
+            self._changed()
+        except OSError as e:
+            tree.end()
+            raise SandboxError(f"cannot record {argv[0]!r}, so it is not started: {e}", code="no-record") from e
         return tree
 
-    def named(self) -> list[Named]:
-        """Reapers and their commands, as a successor must know them."""
-        return [named for tree in self._all for named in (tree.reaper, tree.child) if named]
+    def reapers(self) -> list[Named]:
+        return [tree.reaper for tree in self._all]
+
+    def commands(self) -> list[Named]:
+        return [tree.child for tree in self._all if tree.child]
 
     def pids(self) -> list[int]:
         """The living processes of all trees, for a report of what is left."""
@@ -267,11 +276,10 @@ class Trees:
             orphans = [p for p in now.values() if p.ppid == os.getpid() and p.pid not in reapers]
             if not orphans:
                 return
+            processes.kill(orphans + processes.descendants([p.pid for p in orphans], now), now)
             for orphan in orphans:
                 if orphan.zombie:
                     os.waitpid(orphan.pid, os.WNOHANG)  # noqa: ASYNC222 - does not block
-            living = [p for p in orphans if not p.zombie]
-            processes.kill(living + processes.descendants([p.pid for p in living], now), now)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.1)
 
