@@ -22,7 +22,9 @@ class NoChromium(Exception):
 def playwrights_own() -> Path | None:
     """The newest browser that `playwright install` has put into its cache."""
     caches = {"linux": "~/.cache/ms-playwright", "darwin": "~/Library/Caches/ms-playwright"}
-    root = Path(os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or caches.get(sys.platform, "~/.cache/ms-playwright")).expanduser()
+    root = Path(
+        os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or caches.get(sys.platform, "~/.cache/ms-playwright")
+    ).expanduser()
     inside = ("chrome-linux*/chrome", "chrome-mac*/Chromium.app/Contents/MacOS/Chromium")
     found = [p for shape in inside for p in root.glob(f"chromium-*/{shape}")]
     return max(found, key=lambda p: int(p.relative_to(root).parts[0].rsplit("-", 1)[1]), default=None)

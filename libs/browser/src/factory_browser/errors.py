@@ -47,13 +47,13 @@ class PlanInvalid(BrowserError):
 
 
 class ChromiumFailed(BrowserError):
-    """Chromium at {path} did not start: {why}"""
+    """Chromium ({path}) {why}"""
 
     code = "chromium_failed"
 
     def __init__(self, path: str, why: str) -> None:
         self.path, self.why = path, why
-        super().__init__(f"Chromium at {path} did not start: {why}")
+        super().__init__(f"Chromium ({path}) {why}")
 
 
 class FilmFailed(BrowserError):
@@ -74,3 +74,13 @@ class RecordingFailed(BrowserError):
     def __init__(self, exit_code: int, why: str) -> None:
         self.exit_code, self.why = exit_code, why
         super().__init__(f"The recording's process ended with {exit_code} and left no result: {why}")
+
+
+class Refused(BrowserError):
+    """{host}:{port}: {why}. Said to the browser as SOCKS reply 2, and to the log."""
+
+    code = "refused"
+
+    def __init__(self, host: str, port: int, why: str) -> None:
+        self.host, self.port, self.why = host, port, why
+        super().__init__(f"{host}:{port}: {why}")

@@ -86,6 +86,9 @@ class KnownErrors:
         return cls(**{kind: frozenset(kept.get(kind, ())) for kind in ("console", "requests", "page_errors")})
 
 
+NONE_KNOWN = KnownErrors()
+
+
 @dataclass(slots=True)
 class SeenErrors:
     """All errors of a run, each key once."""

@@ -52,7 +52,7 @@ class Reader:
             return self.note(e.problem_mark or e.context_mark, f"not valid YAML: {e.problem or e.context}")
         except yaml.reader.ReaderError as e:
             before = content[: int(e.position)]
-            mark = yaml.Mark(self.source, 0, before.count("\n"), len(before) - before.rfind("\n") - 1, None, None)
+            mark = yaml.Mark(self.source, 0, before.count("\n"), len(before) - before.rfind("\n") - 1, None, 0)
             return self.note(mark, f"a control character ({content[int(e.position)]!r})", "plain text")
 
     def _plain(self, content: str) -> bool:
@@ -60,7 +60,9 @@ class Reader:
         depth, before = 0, self.noted
         for event in yaml.parse(content, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
-                self.note(event.start_mark, f"alias *{event.anchor}", "the value written out: aliases are not read here")
+                self.note(
+                    event.start_mark, f"alias *{event.anchor}", "the value written out: aliases are not read here"
+                )
             elif isinstance(event, yaml.NodeEvent) and event.anchor:
                 self.note(event.start_mark, f"anchor &{event.anchor}", "no anchor: anchors are not read here")
             elif isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.tag:

@@ -104,7 +104,7 @@ class Step:
         if self.service:
             written |= {"service": self.service} | ({"path": self.value} if self.value else {})
         elif self.action == "goto":
-            return {"goto": self.value} | ({"timeout": self.timeout} if self.timeout else {})
+            return {"goto": self.value, "timeout": self.timeout} if self.timeout else {"goto": self.value}
         elif self.value is not None:
             written[{"press": "key", "upload": "path"}.get(self.action, "value")] = self.value
         if self.timeout:
@@ -276,7 +276,9 @@ def _step(reader: Reader, node: yaml.Node) -> Step | None:
         return None
     actions = [key for key in fields if key != "timeout"]
     if len(actions) != 1:
-        if actions or not isinstance(node, yaml.MappingNode) or len(node.value) == len(fields):  # else: noted as unknown
+        if (
+            actions or not isinstance(node, yaml.MappingNode) or len(node.value) == len(fields)
+        ):  # else: noted as unknown
             reader.note(node, f"a step with {' and '.join(actions) or 'no action'}", f"one of {', '.join(ACTIONS)}")
         return None
     action = actions[0]
@@ -285,7 +287,9 @@ def _step(reader: Reader, node: yaml.Node) -> Step | None:
     if step is None:
         return None
     target, value, service, expect, inside = step
-    beside = reader.number(fields["timeout"], "timeout", 0.1, MAX_TIMEOUT_S, whole=False) if "timeout" in fields else None
+    beside = (
+        reader.number(fields["timeout"], "timeout", 0.1, MAX_TIMEOUT_S, whole=False) if "timeout" in fields else None
+    )
     if inside is not None and beside is not None:
         reader.note(fields["timeout"], "timeout stands beside the step and inside it", "one of them")
     return Step(action, target, value, service, expect, inside or beside)
@@ -394,7 +398,9 @@ def _wanted(reader: Reader, sees: str, node: yaml.Node) -> bool | int | str | No
     return reader.text(node, sees, empty=sees == "value")
 
 
-def _locator(reader: Reader, node: yaml.Node, fields: Mapping[str, yaml.Node], what: str, deep: int = 0) -> Locator | None:
+def _locator(
+    reader: Reader, node: yaml.Node, fields: Mapping[str, yaml.Node], what: str, deep: int = 0
+) -> Locator | None:
     before = reader.noted
     bases = [key for key in BASES if key in fields]
     if len(bases) != 1:
