@@ -129,7 +129,7 @@ def _translated(detail: ErrorDetails, tree: Node) -> Problem:
     line, column = tree.at(path)
     kind, name, given = detail["type"], str(path[-1]) if path else "the file", detail.get("input")
     if kind == "extra_forbidden":
-        hint = words.suggestion(name, _keys_at(path[:-1]))
+        hint = _belongs_to(name, path) or words.suggestion(name, _keys_at(path[:-1]))
         return Problem("unknown_key", f"`{name}` is no key here", path=path, line=line, column=column, hint=hint)
     if kind == "missing":
         return Problem("missing_key", f"`{name}` is missing", path=path, line=line, column=column)
@@ -165,6 +165,16 @@ def _keys_at(path: document.Path) -> list[str]:
     if isinstance(here, type) and issubclass(here, BaseModel):
         return [_name(name, f) for name, f in here.model_fields.items()]
     return []
+
+
+def _belongs_to(name: str, path: document.Path) -> str:
+    """A hint for a key that is known, but elsewhere: lost indentation is the commonest mistake in YAML."""
+    homes = ("", "runtime", "isolation", "validation", "validation.browser", "artifacts", "services.x")
+    found = [home for home in homes if name in _keys_at(tuple(home.split(".")) if home else ())]
+    here = ".".join(map(str, path[:-1]))
+    if len(found) != 1 or found[0] == here:
+        return ""
+    return f"It belongs under `{found[0].replace('.x', '.<name>')}`." if found[0] else "It belongs at the top."
 
 
 def _bare(annotation: Any) -> Any:
@@ -279,7 +289,7 @@ def _paths(contract: Contract, root: Path) -> Iterator[Problem]:
             continue
         if not (top / value).resolve().is_relative_to(top):
             yield Problem("outside", f"`{value}` leads out of the repo", path=path)
-        elif path[-1] == "cwd" and not (top / value).is_dir():
+        elif path[-1] == "cwd" and value != "." and not (top / value).is_dir():
             yield Problem("no_directory", f"`{value}` is no directory of this repo", path=path)
 
 

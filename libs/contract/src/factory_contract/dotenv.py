@@ -12,7 +12,7 @@ from factory_contract.errors import EnvFileInvalid, EnvFileMissing
 LINE = re.compile(
     r"""\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_.]*)\s*=[ \t]*
     (?:'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)"|(?P<bare>[^\r\n]*?))
-    [ \t]*(?:(?<=\s)\#[^\r\n]*)?""",
+    [ \t]*(?:(?<=\s)\#[^\r\n]*)?(?=[\r\n]|\Z)""",
     re.VERBOSE,
 )
 KNOWN = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -42,7 +42,7 @@ def parse(text: str, name: str, known: Mapping[str, str]) -> dict[str, str]:
             position = end + 1
             continue
         match = LINE.match(text, position)
-        if match is None or (match.end() < len(text) and text[match.end()] not in "\r\n"):
+        if match is None:
             raise EnvFileInvalid(file=name, line=text.count("\n", 0, position) + 1)
         found[match["name"]] = _value(match, {**known, **found})
         position = match.end() + 1

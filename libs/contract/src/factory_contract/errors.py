@@ -71,10 +71,11 @@ class Problem(ContractError):
         return {**super().as_dict(), "code": self.kind, "key": ".".join(str(p) for p in self.path)}
 
 
-class InvalidContract(ContractError):
+class InvalidFile(ContractError):
     """{summary}"""
 
-    code, exit_code = "invalid_contract", 2
+    # Every problem of a file at once; the first one is the summary.
+    exit_code = 2
 
     def __init__(self, file: str, problems: Iterable[Problem]) -> None:
         self.problems = sorted(problems, key=lambda p: (p.line, p.column))
@@ -89,6 +90,31 @@ class InvalidContract(ContractError):
             column=first.column,
             hint=first.hint,
         )
+
+
+class InvalidContract(InvalidFile):
+    """{summary}"""
+
+    code = "invalid_contract"
+
+
+class InvalidScenarios(InvalidFile):
+    """{summary}"""
+
+    code = "invalid_scenarios"
+
+
+class NoSuchScenario(ContractError):
+    """No scenario is about “{feature}”"""
+
+    code, exit_code = "no_such_scenario", 2
+
+
+class NoUrls(ContractError):
+    """{file} names no url that a browser could open"""
+
+    code, exit_code = "no_urls", 2
+    hint = "Give a service a `url`, or set validation.browser.start_url."
 
 
 class UndefinedVariable(ContractError):
@@ -217,6 +243,12 @@ class ValidationFailed(ContractError):
     """{what}"""
 
     code, exit_code = "validation_failed", 1
+
+
+class BrowserFailed(ContractError):
+    """The browser could not be used: {why}"""
+
+    code, exit_code = "browser_failed", 4
 
 
 class CleanFailed(ContractError):
@@ -395,6 +427,6 @@ class Reported(ContractError):
 def tell(error: ContractError) -> dict[str, Any]:
     """The error as data that `Reported` makes an error of again."""
     told = {**error.as_dict(), "exit_code": error.exit_code}
-    if isinstance(error, InvalidContract):
+    if isinstance(error, InvalidFile):
         told["errors"] = [p.as_dict() for p in error.problems]
     return told

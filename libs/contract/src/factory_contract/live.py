@@ -52,7 +52,7 @@ def look(checkout: Checkout) -> Situation:
         pids = left(checkout)
         what = f", it has left {len(pids)} running: {', '.join(map(str, pids))}" if pids else ""
         error = SupervisorGone(pid=told["supervisor"]["pid"], pids=pids, leftover=what)
-        return Situation({**fields, "state": "failed"}, error)
+        return Situation({**fields, "state": "failed", "services": _unwatched(told["services"], pids)}, error)
     return _asked(running, fields)
 
 
@@ -91,6 +91,14 @@ def _moved(checkout: Checkout, told: dict[str, Any], fields: dict[str, Any]) -> 
     return Situation(
         {**fields, "state": "failed"}, Moved(was=was, pids=[pid], leftover=f"; its supervisor {pid} lives")
     )
+
+
+def _unwatched(services: list[dict[str, Any]], living: list[int]) -> list[dict[str, Any]]:
+    """Services that nobody keeps: what lives is called unhealthy, since nothing is known of it."""
+    return [
+        {**s, "state": "unhealthy"} if s["pid"] in living else {**s, "state": "exited", "pid": None} if s["pid"] else s
+        for s in services
+    ]
 
 
 def _stopped(fields: dict[str, Any]) -> dict[str, Any]:

@@ -197,7 +197,7 @@ class Contract(Model):
     services: dict[ServiceName, Service] = {}
     env: Env = {}
     seed: Commands = []
-    login: dict[str, Any] | list[Any] | None = Field(None, description="A scenario that leaves a browser signed in")
+    login: list[dict[str, Any]] | None = Field(None, description="Browser steps that leave a browser signed in")
     tests: dict[SuiteName, Commands] = {}
     validation: Validation = Validation()
     artifacts: Artifacts = Artifacts()

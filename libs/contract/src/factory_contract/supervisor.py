@@ -201,7 +201,10 @@ class Supervisor:
         """Writes the state down and tells who listens."""
         self._write()
         if unit is not None:
-            self._tell({"service": unit.name, "state": unit.state, "url": self.environment.url_of(unit.name)})
+            self._tell(self._event(unit))
+
+    def _event(self, unit: Unit) -> Event:
+        return {"service": unit.name, "state": unit.state, "url": self.environment.url_of(unit.name)}
 
     def _write(self) -> None:
         try:
@@ -238,7 +241,7 @@ class Supervisor:
             do, names = asked.get("do"), asked.get("services") or []
             if do != "status":
                 progress({"heard": do})
-                for unit in self.units.values():
+                for unit in self.units.values() if do == "start" else ():
                     progress(self._event(unit))
                 self._listeners.append(progress)
             send({"done": await self._do(do, names)})

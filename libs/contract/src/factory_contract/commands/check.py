@@ -12,7 +12,14 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
     contract = loaded.contract
     assert checkout.contract is not None
     services, suites = list(contract.services), list(contract.tests)
-    out.result(file=checkout.contract.name, name=contract.name, services=services, ports=loaded.ports, suites=suites)
+    out.result(
+        file=checkout.contract.name,
+        name=contract.name,
+        services=services,
+        ports=loaded.ports,
+        suites=suites,
+        contract=contract.model_dump(by_alias=True),
+    )
     out.line(f"{checkout.contract.name} is valid: {contract.name}")
     out.line(f"  services  {', '.join(services) or '-'}")
     out.line(f"  ports     {', '.join(loaded.ports) or '-'}")

@@ -3,7 +3,7 @@
 import argparse
 import shutil
 
-from factory_contract import foreground, leasing, ports, steps
+from factory_contract import check, foreground, leasing, ports, steps
 from factory_contract.checkout import Checkout
 from factory_contract.commands.stop import stop
 from factory_contract.errors import CleanFailed, ContractError
@@ -30,11 +30,11 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
 async def _own_commands(checkout: Checkout, out: Output) -> ContractError | None:
     """The contract's `clean`; a contract that cannot be read must not keep anything from being removed."""
     try:
+        if not check.load(checkout).contract.clean:
+            return None
         environment = leasing.borrow(checkout)
     except ContractError as e:
         return e
-    if not environment.contract.clean:
-        return None
     log = Log(checkout.logs / "factory" / "clean.log", fresh=True)
     try:
         async with Children(Ledger(checkout.ledger_file, checkout.root)) as children:

@@ -5,7 +5,8 @@ import re
 from factory_contract.results.found import Failure, Found
 
 RAN = re.compile(r"^Ran (\d+) tests? in [\d.]+s\s*\n\s*\n?(OK|FAILED|NO TESTS RAN)(?: \(([^)]*)\))?", re.MULTILINE)
-BLOCK = re.compile(r"^={70}\n(?:FAIL|ERROR): (.+)\n(?:.*\n)*?-{70}\n((?:.*\n)*?)(?=\n?(?:={70}|-{70})$)", re.MULTILINE)
+HEAD = re.compile(r"(?:FAIL|ERROR|UNEXPECTED SUCCESS): (.+)")
+DOUBLE, SINGLE = "=" * 70, "-" * 70
 
 
 def parse(text: str) -> Found | None:
@@ -21,11 +22,23 @@ def parse(text: str) -> Found | None:
         skipped += counts.get("skipped", 0)
     if not runs:
         return None
-    failures = [Failure(name.strip(), _last_word(block)) for name, block in BLOCK.findall(text)]
+    failures = _failures(text.split("\n"))
     return Found("unittest", max(total - failed - skipped, 0), failed, skipped, failures)
 
 
-def _last_word(block: str) -> str:
-    """The exception's line: the last one of the traceback that is not indented."""
-    lines = [line for line in block.splitlines() if line and not line.startswith(" ")]
-    return lines[-1][:500] if lines else ""
+def _failures(lines: list[str]) -> list[Failure]:
+    """A double line, `FAIL: name`, a single line, the traceback; up to the next line of either kind."""
+    found: list[Failure] = []
+    for i, line in enumerate(lines):
+        head = HEAD.fullmatch(line)
+        if head is None or i == 0 or lines[i - 1] != DOUBLE:
+            continue
+        word, begun = "", False
+        for said in lines[i + 1 :]:
+            if said == DOUBLE or (said == SINGLE and begun):
+                break
+            begun = begun or said == SINGLE
+            if begun and said and said != SINGLE and not said.startswith(" "):
+                word = said  # the exception's line is the last one that is not indented
+        found.append(Failure(head[1].strip(), word[:500]))
+    return found
