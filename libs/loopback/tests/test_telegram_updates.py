@@ -60,7 +60,8 @@ async def test_a_long_poll_with_nothing_to_say_ends_in_time(bot: Bot):
 async def test_of_two_pollers_the_older_is_in_conflict(telegram: LoopbackTelegram, bot: Bot):
     """409 for the poll that waits, as Telegram does; the newer gets the update."""
     older = asyncio.create_task(texts(bot, timeout=30))
-    await asyncio.sleep(0.1)
+    while not telegram.calls("getUpdates"):
+        await asyncio.sleep(0.01)
     newer = asyncio.create_task(texts(bot, timeout=30))
 
     with pytest.raises(TelegramConflictError, match="terminated by other getUpdates request"):
