@@ -16,7 +16,7 @@ from factory_sandbox.client import Sandbox, node_key
 from factory_sandbox.handle import Handle
 from factory_sandbox.layout import MARK, Layout
 from factory_sandbox.local import Local, Spec
-from factory_sandbox.processes import look, marked
+from factory_sandbox.processes import look, marked, table
 
 # What stands for `factory supervise`: it says that it is up, starts a service, and stays.
 SUPERVISOR = """
@@ -81,6 +81,12 @@ class Placed:
     def number_in(self, name: str) -> int:
         """The pid that a test's program left in a file of the checkout."""
         return int((self.checkout / name).read_text())
+
+    async def open_in_server(self) -> int:
+        """How many descriptors and children the server has."""
+        pid = await self.server_pid()
+        children = [p for p in table().values() if p.ppid == pid]
+        return len(list(Path(f"/proc/{pid}/fd").iterdir())) + len(children)
 
     def inside(self) -> list[int]:
         """Every living process that was started inside."""
@@ -148,7 +154,8 @@ def another_process() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(program: str, *args: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-c", program, *args], stdout=subprocess.PIPE)
+        command = [sys.executable, "-c", program, *args]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
         started.append(process)
         return process
 

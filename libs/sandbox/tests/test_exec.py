@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 import time
 
@@ -80,8 +81,16 @@ async def test_a_command_inherits_nothing_but_its_three_streams(placed):
     assert done.stdout.split() == [b"0", b"1", b"2"]
 
 
-async def test_signals_are_reset_for_a_command(placed):
-    """A factory that was started with SIGINT or SIGHUP ignored does not hand that on."""
+async def test_signals_are_reset_for_a_command(placed, spec):
+    """A factory that was started with SIGHUP ignored (nohup) or signals blocked does not hand that on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        os.kill(await placed.server_pid(), signal.SIGKILL)
+        await placed.local.create(spec, 1)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     done = await placed.at(1).exec(["grep", "-E", "SigIgn|SigBlk", "/proc/self/status"])
     assert {int(line.split()[1], 16) for line in done.stdout.splitlines()} == {0}
 
@@ -188,13 +197,38 @@ async def test_a_spawn_without_pipes(placed):
 
 async def test_kill_works_when_the_command_reads_nothing(placed):
     """A command that leaves its stdin unread, with megabytes waiting, is killed all the same."""
-    async with await placed.at(1).spawn(["sleep", "1000"]) as process:
-        process.stdin.write(b"x" * 8_000_000)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(process.stdin.drain(), 0.5)
-        await asyncio.wait_for(process.kill(), 5)
-        assert await process.wait() == -9
-        assert look(process.pid) is None
+    for _ in range(12):
+        async with await placed.at(1).spawn(["sleep", "1000"]) as process:
+            process.stdin.write(b"x" * 8_000_000)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(process.stdin.drain(), 0.05)
+            await asyncio.wait_for(process.kill(), 5)
+            assert await process.wait() == -9
+            assert look(process.pid) is None
+
+
+async def test_nothing_stays_open_in_the_server(placed):
+    """After calls of every kind, those that fail or are cut off too, the server has what it had before."""
+    sandbox = placed.at(1)
+    before = await placed.open_in_server()
+    await sandbox.exec(["true"])
+    for refused in (["no-such-program"], ["./nothing"]):
+        with pytest.raises(Refused):
+            await sandbox.exec(refused)
+    (await sandbox.spawn(["sleep", "1000"]))._call.close()
+    running = asyncio.create_task(sandbox.exec(["sleep", "1000"], stdin=b"x" * 4_000_000))
+    await asyncio.sleep(0.2)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await sandbox.write("a", b"x" * 1_000_000)
+    async for _ in sandbox.read_chunks("a"):
+        break
+    with pytest.raises(Refused):
+        await sandbox.write("a/b", b"")
+    give_up = time.monotonic() + 10
+    while await placed.open_in_server() != before and time.monotonic() < give_up:
+        await asyncio.sleep(0.05)
+    assert await placed.open_in_server() == before
 
 
 async def test_many_at_once(placed):

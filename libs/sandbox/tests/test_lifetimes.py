@@ -223,6 +223,23 @@ async def test_orphans_of_a_server_killed_with_its_reapers_are_ended(placed, spe
     await kept.close()
 
 
+async def test_an_orphan_without_the_mark_is_ended_by_record(placed, spec, until):
+    """A command that cleared its environment is found by its number and birth, which the record holds."""
+    agent = await placed.at(1).spawn(["env", "-i", "sleep", "1000"])
+    await until(lambda: placed.inside() == [])
+    server = await placed.server_pid()
+    reaper = look(agent.pid).ppid
+    for pid in (server, reaper):
+        os.kill(pid, signal.SIGSTOP)
+    for pid in (reaper, server):
+        os.kill(pid, signal.SIGKILL)
+    await until(lambda: look(server) is None)
+    assert look(agent.pid)
+    await placed.local.create(spec, 2)
+    assert look(agent.pid) is None
+    await agent.close()
+
+
 async def test_a_process_with_a_reused_number_is_spared(placed, spec):
     """A pid in the record that now belongs to a younger process is nobody's to kill."""
     bystander = await asyncio.create_subprocess_exec("sleep", "1000")
@@ -266,9 +283,11 @@ async def test_a_stopped_reaper_does_not_save_its_tree(placed, daemon):
 async def test_a_chain_that_forks_faster_than_one_looks_is_caught(placed, until):
     """A process that forks and exits without pause, so that it never has the same number twice, is ended."""
     comet = "import os\nopen('lit', 'w').close()\nwhile True:\n    if os.fork():\n        os._exit(0)\n"
-    async with await placed.at(1).spawn(["python3", "-I", "-S", "-c", comet]) as process:
-        await until((placed.checkout / "lit").exists)
+    comets = [await placed.at(1).spawn(["python3", "-I", "-S", "-c", comet], pipe=False) for _ in range(3)]
+    await until((placed.checkout / "lit").exists)
+    for process in comets:
         assert await asyncio.wait_for(process.wait(), 10) == 0
+        await process.close()
     assert placed.inside() == []
 
 
@@ -298,14 +317,14 @@ async def test_sigterm_ends_a_server_in_good_order(placed, until):
 
 
 async def test_an_envkeeper_that_died_finds_its_sandbox_again(spec, another_process, placed):
-    """kill -9 of envkeeper: server and supervisor live on, and create by its successor finds them."""
+    """kill -9 of envkeeper and its group: server and supervisor live on, and create by its successor finds them."""
     os.kill(await placed.server_pid(), signal.SIGKILL)
     first = envkeeper(spec, another_process)
     assert await asyncio.to_thread(first.stdout.readline) == b"made\n"
     kept = await placed.at(1).spawn(["factory", "supervise"], keep=True)
     await kept.close()
     server = await placed.server_pid()
-    os.kill(first.pid, signal.SIGKILL)
+    os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     await asyncio.sleep(0.3)
     again = await placed.local.create(spec, 2)

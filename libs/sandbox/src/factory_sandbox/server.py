@@ -423,14 +423,15 @@ async def _dial(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
 
 async def _join(wire: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Bytes both ways until both halves are closed or one side is gone."""
-    pours = [
-        asyncio.create_task(_pour(wire.reader, writer)),
-        asyncio.create_task(_pour(reader, wire.writer)),
-    ]
+    inwards = asyncio.create_task(_pour(wire.reader, writer))
+    both = asyncio.gather(inwards, _pour(reader, wire.writer))
     hangup = asyncio.create_task(_hung_up(wire.writer.get_extra_info("socket").fileno()))
-    both = asyncio.gather(*pours)
     try:
         await asyncio.wait({both, hangup}, return_when=asyncio.FIRST_COMPLETED)
+        if not both.done():
+            await asyncio.wait({inwards}, timeout=_PARTING_TIME)  # what the caller said last is still heard
+            if not inwards.done():
+                writer.transport.abort()
     finally:
         for task in (both, hangup):
             task.cancel()
