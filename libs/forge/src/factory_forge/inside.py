@@ -84,7 +84,8 @@ class GitInside:
         """
         env = {"GIT_INDEX_FILE": INDEX}
         await self._git("read-tree", parent, env=env)
-        await self._git("add", "-A", "--", ".", f":(exclude){OURS}", env=env)
+        await self._git("add", "-A", env=env)
+        await self._git("reset", "-q", parent, "--", OURS, env=env)  # as it was in the parent, in the index alone
         tree = await self._git("write-tree", env=env)
         files = await self._git("diff-tree", "-r", "--name-only", "--no-ext-diff", parent, tree)
         if not files:

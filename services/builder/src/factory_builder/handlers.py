@@ -84,6 +84,8 @@ class Handlers:
             parent = stand.parent  # a round that was cut short goes on from its tree, as one commit
         if job.verify or (stand and stand.commit and stand.commit == job.work_sha and stand.outcome != "unproved"):
             return await self._after_round(work, job.work_sha or parent)
+        if job.attempt > 1:  # whoever had the round before may have died in the middle of a write
+            await self._git(work).reset(job.work_sha or parent)
         ended = await self._turn(work, parent)
         commit = await self._commit(work, parent, await self._plan(work), ended)
         if problem := _turn_problem(ended):

@@ -21,7 +21,7 @@ from .allowlist import Refusal, allowed, may_decide
 from .incoming import Pressed, Said
 
 THANKS = re.compile(
-    r"^\W*(thanks?|thank you|thx|danke|merci|gracias|great|nice|cool|perfect|ok(ay)?|👍|🎉|❤️)\b?[\s\W]*"
+    r"^\W*(thanks?|thank you|thx|danke|merci|gracias|great|nice|cool|perfect|ok(ay)?|👍|🎉|❤️)[\s\W]*"
     r"(so much|a lot|job|work)?\W*$",
     re.I,
 )

@@ -44,9 +44,9 @@ UPDATE jobs SET lease_until = now() + make_interval(secs => $3) WHERE id = $1 AN
 RETURNING lease_until;
 
 -- name: mark_hinted
--- Counts the hint up; only one of several sweepers gets the row.
+-- Counts the hint up; only one of several sweepers gets the row, and none before it is time.
 UPDATE jobs SET hinted_at = now(), hint_no = hint_no + 1 WHERE id = $1 AND seq = $2 AND hinted_at IS NOT DISTINCT FROM $3
-RETURNING hint_no;
+  AND next_attempt_at <= now() RETURNING hint_no;
 
 -- name: due_hints
 -- Jobs that nobody holds and whose last hint is old: 15 s at first, then as long again as they have waited, to 2 min.
@@ -123,12 +123,12 @@ SELECT request_no, plan, at FROM plans WHERE job_id = $1 ORDER BY request_no;
 -- name: put_round
 -- What is known of a round grows; null keeps what stands.
 INSERT INTO rounds (job_id, request_no, round, commit, parent, outcome, summary, feedback, bundle, proved, spent)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10, false), coalesce($11, '{}'))
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10::boolean, false), coalesce($11::jsonb, '{}'))
 ON CONFLICT (job_id, request_no, round) DO UPDATE SET
     commit = coalesce(excluded.commit, rounds.commit), parent = coalesce(excluded.parent, rounds.parent),
     outcome = coalesce(excluded.outcome, rounds.outcome), summary = coalesce(excluded.summary, rounds.summary),
     feedback = coalesce(excluded.feedback, rounds.feedback), bundle = coalesce(excluded.bundle, rounds.bundle),
-    proved = coalesce($10, rounds.proved), spent = coalesce($11, rounds.spent);
+    proved = coalesce($10::boolean, rounds.proved), spent = coalesce($11::jsonb, rounds.spent);
 
 -- name: rounds
 -- All rounds of a job in order.

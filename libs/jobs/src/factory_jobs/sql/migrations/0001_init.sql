@@ -237,7 +237,7 @@ DECLARE
     moved boolean;
 BEGIN
     SELECT * INTO old FROM jobs WHERE id = p_id AND version = p_version
-        AND (p_epoch IS NULL OR (lease_epoch = p_epoch AND lease_owner IS NOT NULL)) FOR UPDATE;
+        AND (p_epoch IS NULL OR (lease_epoch = p_epoch AND lease_owner IS NOT NULL)) FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN;
     END IF;
@@ -287,7 +287,8 @@ BEGIN
     RETURN NEXT new;
 END $$;
 
--- Takes the lease: epoch + 1. No row where somebody holds it, it waits, it is not time yet, or the state has moved on.
+-- Takes the lease: epoch + 1. It waits for a moment where somebody writes the row (skipping would lose the hint), and
+-- a foreign key that is being checked does not stand in its way. No row where somebody holds it, it waits, it is not time yet, or the state has moved on.
 CREATE FUNCTION job_claim(p_id text, p_states text[], p_owner text, p_node text, p_seconds float,
                           p_node_limit integer)
 RETURNS SETOF jobs LANGUAGE plpgsql AS $$
@@ -296,7 +297,7 @@ DECLARE
     per_repo integer;
 BEGIN
     SELECT * INTO j FROM jobs WHERE id = p_id AND state = ANY (p_states) AND lease_owner IS NULL AND waiting IS NULL
-        AND next_attempt_at <= now() AND (node IS NULL OR p_node IS NULL OR node = p_node) FOR UPDATE SKIP LOCKED;
+        AND next_attempt_at <= now() AND (node IS NULL OR p_node IS NULL OR node = p_node) FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN;
     END IF;
