@@ -1,6 +1,8 @@
 """The loopback Telegram as a process: its first line, its data over a kill, its way out; and the pytest plugin."""
 
+import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
-from factory_loopback.telegram import RemotePerson
-from factory_loopback.telegram.__main__ import main
+from factory_loopback.telegram import LoopbackTelegram, RemotePerson
+from factory_loopback.telegram.__main__ import main, parsed, serve
 
 TOKEN = "77:a-token"
 CHAT = -1009000000000
@@ -46,26 +48,35 @@ async def test_a_killed_server_finds_its_chats_again(tmp_path: Path, bot_for, mp
     with (tmp_path / "telegram.jsonl").open("a") as journal:
         journal.write('["message:1/')  # as a kill in the middle of a line leaves it
 
-    process, ready = start("--user", "5=Eve", "--data", str(tmp_path))
-    try:
-        bot = bot_for(ready["url"], TOKEN)
-        async with RemotePerson(ready["url"], CHAT, 5) as eve:
-            assert await eve.read() == before
-            [update] = await bot.get_updates(timeout=5)
-            assert update.message and update.message.text == "two"
-            assert sent.video
-            downloaded = await bot.download(sent.video)
-            assert downloaded and downloaded.read() == mp4.data
-            await bot.edit_message_reply_markup(chat_id=CHAT, message_id=sent.message_id)
-            assert await eve.type("three") == gone.message_id + 1
-            again = await bot.get_updates(offset=update.update_id + 1, timeout=5)
-            assert [u.update_id for u in again] == [update.update_id + 1]
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()  # type: ignore[union-attr]
+    async with LoopbackTelegram(TOKEN, users=["5=Eve"], chats=[f"{CHAT}=Crew"], data=tmp_path) as telegram:
+        bot, eve = bot_for(telegram.url, TOKEN), telegram.person()
+        assert await eve.read() == before
+        [update] = await bot.get_updates(timeout=5)
+        assert update.message and update.message.text == "two"
+        assert sent.video
+        downloaded = await bot.download(sent.video)
+        assert downloaded and downloaded.read() == mp4.data
+        await bot.edit_message_reply_markup(chat_id=CHAT, message_id=sent.message_id)
+        assert await eve.type("three") == gone.message_id + 1
+        again = await bot.get_updates(offset=update.update_id + 1, timeout=5)
+        assert [u.update_id for u in again] == [update.update_id + 1]
+
+
+async def test_sigterm_ends_it(capsys: pytest.CaptureFixture[str], bot_for):
+    """While a poll waits, in time and with exit code 0."""
+    served = asyncio.create_task(serve(parsed([])))
+    while not (line := capsys.readouterr().out):
+        await asyncio.sleep(0.01)
+    ready = json.loads(line)
+    poll = asyncio.create_task(bot_for(ready["url"], ready["token"]).get_updates(timeout=30))
+    await asyncio.sleep(0.2)
+
+    os.kill(os.getpid(), signal.SIGTERM)
+
+    assert await asyncio.wait_for(served, 10) == 0
+    await asyncio.wait([poll], timeout=10)
+    assert poll.done()
+    poll.exception()
 
 
 @pytest.mark.parametrize(
@@ -99,20 +110,10 @@ def test_the_fixture_fails_a_test_that_called_what_is_not_built(tmp_path: Path):
         "async def test_bad(telegram_server):\n"
         "    assert await call(telegram_server, 'getStarTransactions') == 501\n"
     )
-    argv = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-o",
-        "asyncio_mode=auto",
-        "-o",
-        "addopts=",
-        "-q",
-        "--rootdir",
-        str(tmp_path),
-    ]
-    plugin = ["-p", "factory_loopback.pytest_plugin"]
-    done = subprocess.run([*argv, *plugin, str(tmp_path)], capture_output=True, text=True, timeout=50, cwd=tmp_path)
+    plugins = ["-p", "pytest_asyncio.plugin", "-p", "factory_loopback.pytest_plugin"]
+    argv = [sys.executable, "-m", "pytest", *plugins, "-o", "asyncio_mode=auto", "-q", "--rootdir", str(tmp_path)]
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # or it is loaded by its entry point as well
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=50, cwd=tmp_path, env=environment)
 
     assert "2 passed, 1 error" in done.stdout, done.stdout + done.stderr
     assert "Not built in the loopback server: getStarTransactions" in done.stdout

@@ -17,6 +17,14 @@ from .server import CHATS, TOKEN, USERS, LoopbackTelegram
 
 
 def main(argv: list[str] | None = None) -> int:
+    try:
+        return asyncio.run(serve(parsed(sys.argv[1:] if argv is None else argv)))
+    except (LoopbackError, OSError) as error:
+        print(f"loopback telegram: {error}", file=sys.stderr)  # noqa: T201 - a command's last word
+        return 2
+
+
+def parsed(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m factory_loopback.telegram", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
@@ -28,12 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         "--forum", action="append", default=[], metavar="ID=TITLE[@USERNAME]", help="a chat with topics"
     )
     parser.add_argument("--data", type=Path, help="directory that keeps the chats over a restart")
-    options = parser.parse_args(list(_with_negative_ids(sys.argv[1:] if argv is None else argv)))
-    try:
-        return asyncio.run(serve(options))
-    except (LoopbackError, OSError) as error:
-        print(f"loopback telegram: {error}", file=sys.stderr)  # noqa: T201 - a command's last word
-        return 2
+    return parser.parse_args(list(_with_negative_ids(argv)))
 
 
 def _with_negative_ids(argv: list[str]) -> Iterator[str]:
