@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 Handler = Callable[[Work], Awaitable[ev.Event]]
 ErrandHandler = Callable[[Errand, Job], Awaitable[str]]
+REFUSED = 1.0  # seconds before a hint that came while we stop is given out again: at once it would come back to us
 POSTGRES_AWAY = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
 
 
@@ -73,7 +74,7 @@ class Worker:
             return await message.ack()
         assert isinstance(hint, messages.Hint)
         if self.stopping:
-            return await message.nack()
+            return await message.nack(delay=REFUSED)
         failpoints.reached(f"{self.role}.before_claim")
         try:
             job = await self._claim(hint.job_id)
@@ -252,7 +253,7 @@ class Worker:
             return await message.ack()
         assert isinstance(hint, messages.ErrandHint)
         if self.stopping:
-            return await message.nack()
+            return await message.nack(delay=REFUSED)
         store = self.line.store
         try:
             errand = await store.claim_errand(hint.errand, owner=self.owner, node=self.node)
