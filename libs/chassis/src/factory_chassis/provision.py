@@ -86,8 +86,18 @@ class Provisioner:
             await self.js.add_consumer(messages.STREAM, wanted)
             log.info("consumer made", consumer=wanted.durable_name)
             return
-        have = sorted(now.filter_subjects or ([now.filter_subject] if now.filter_subject else []))
-        facts = (have, now.ack_wait, now.max_deliver, now.ack_policy)
-        if facts != (wanted.filter_subjects, wanted.ack_wait, wanted.max_deliver, wanted.ack_policy):
-            await self.js.add_consumer(messages.STREAM, wanted)  # creates or updates
-            log.warning("consumer had drifted", consumer=wanted.durable_name)
+        if _fixed(now) != _fixed(wanted):  # the server updates no such thing: made anew, it gives all hints again
+            await self.js.delete_consumer(messages.STREAM, wanted.durable_name)
+        elif _adjustable(now) == _adjustable(wanted):
+            return
+        await self.js.add_consumer(messages.STREAM, wanted)  # creates or updates
+        log.warning("consumer had drifted", consumer=wanted.durable_name)
+
+
+def _fixed(config: ConsumerConfig) -> tuple[object, ...]:
+    return config.ack_policy, config.deliver_policy, config.deliver_subject
+
+
+def _adjustable(config: ConsumerConfig) -> tuple[object, ...]:
+    filters = config.filter_subjects or ([config.filter_subject] if config.filter_subject else [])
+    return sorted(filters), config.ack_wait, config.max_deliver, config.max_ack_pending
