@@ -7,15 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from factory_chassis.plan import Criterion, Plan
 
-MAX_CRITERIA = 8
+MAX_CRITERIA = 12  # of one request; what goes beyond them is said in the notes
+MAX_WISH = 400  # characters of one criterion; the agent is given the whole request besides
 MAX_FILES = 8
 TITLE = 72
 
-BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(.*\S)", re.M)
-SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'“])")
+BULLET = re.compile(r"\s*(?:[-*•+]|\d{1,2}[.)])\s+(?:\[[ xX]\]\s+)?(\S.*)")
+# After a sentence's end, but not after "e.g." or "z. B."; between paragraphs; in scripts that need no space.
+SENTENCE = re.compile(r"(?<!\b\w\.)(?<=[.!?…])\s+(?=[^\W_a-z]|[\"'“„«¿¡])|\n\s*\n|(?<=[。！？])")
 WISH = re.compile(
     r"\b(should|must|shall|can|could|want|wants|need|needs|let|allow|show|shows|add|make|when|please|instead|so that|"
-    r"appears?|stands?|displays?|remove|rename|change|fix|lets?|gets?|turns?|sorts?|lists?)\b",
+    r"appears?|stands?|displays?|remove|rename|change|fix|lets?|gets?|turns?|sorts?)\b|^\W*list\b",
     re.I,
 )
 STOP = frozenset(
@@ -31,39 +33,60 @@ TEXT = tuple(
         ".toml .json"
     ).split(" ")
 )
+TESTS = re.compile(r"(^|[/_.-])([Tt]ests?|[Ss]pecs?|e2e)([/_.-]|$)|[a-z]Tests?\.")
+README = re.compile(r"readme(\.(md|rst|txt|adoc))?", re.I)
 RISKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"migrat|schema", re.I), "The database's schema is touched: a rollback needs the migration undone."),
     (
-        re.compile(r"auth|login|session|passw|token", re.I),
+        re.compile(r"auth(?!or)|login|session|passw|token(?!i)", re.I),
         "Code for sign-in is close by: check that access is as it was.",
     ),
     (
-        re.compile(r"(^|/)(Dockerfile|compose.*\.ya?ml|\.github/|deploy|infra|terraform)", re.I),
+        re.compile(r"(^|/)(Dockerfile|(docker-)?compose.*\.ya?ml|\.github/|deploy|infra|terraform)", re.I),
         "Deployment files are close by.",
     ),
-    (re.compile(r"pay|billing|invoice|stripe", re.I), "Money is involved: have it checked by its owner."),
+    (
+        re.compile(r"(?<![a-z])pay(?!load)|billing|invoice|stripe", re.I),
+        "Money is involved: have it checked by its owner.",
+    ),
 )
 
 
 def criteria_of(text: str) -> list[str]:
     """The wishes in a message: its bullets; without bullets the sentences that state a wish; else the whole of it."""
-    bullets = [" ".join(m.group(1).split()) for m in BULLET.finditer(text)]
-    if bullets:
-        return bullets[:MAX_CRITERIA]
-    sentences = [" ".join(s.split()) for s in SENTENCE.split(text.strip()) if s.strip()]
-    wishes = [s for s in sentences if WISH.search(s)]
-    return (wishes or [" ".join(text.split())])[:MAX_CRITERIA]
+    wishes = _bullets(text)
+    if not wishes:
+        sentences = [s for s in SENTENCE.split(text) if s.strip()]
+        wishes = [s for s in sentences if WISH.search(s)] or [text]
+    return [_cut(" ".join(w.split()), MAX_WISH) for w in wishes if w.strip()]
+
+
+def _bullets(text: str) -> list[str]:
+    """The items of a list; an indented line goes on with the item above it."""
+    items: list[str] = []
+    for line in text.splitlines():
+        if bullet := BULLET.match(line):
+            items.append(bullet[1])
+        elif items and line[:1].isspace() and line.strip():
+            items[-1] += " " + line.strip()
+    return [item for item in items if re.search(r"\w", item)]  # not a rule such as "- - -"
 
 
 def title_of(text: str) -> str:
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "A change")
-    first = SENTENCE.split(first)[0].rstrip(".: ")
-    return first if len(first) <= TITLE else first[: TITLE - 1].rsplit(" ", 1)[0] + "…"
+    """The first sentence of the first line that has words."""
+    first = next((line for line in text.splitlines() if re.search(r"\w", line)), "A change")
+    bare = re.sub(r"^\s*(?:[-*•+>#]+|\d{1,2}[.)])\s+", "", first)
+    return _cut(SENTENCE.split(bare)[0].strip().rstrip(".: "), TITLE) or "A change"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1].rsplit(" ", 1)[0] + "…"
 
 
 def words_of(text: str) -> set[str]:
-    found = re.findall(r"[a-z][a-z0-9]{2,}", text.lower())
-    return {w.removesuffix("s") for w in found} - STOP
+    """Its words without plural's s, of names in code their parts: `dueDate` and `due_dates` are due and date."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text).lower()
+    return {w.removesuffix("s") for w in re.findall(r"[^\W\d_][^\W_]{2,}", apart) if w not in STOP}
 
 
 def likely_files(text: str, files: Mapping[str, str]) -> list[str]:
@@ -74,7 +97,7 @@ def likely_files(text: str, files: Mapping[str, str]) -> list[str]:
         if not path.endswith(TEXT):
             continue
         inside = words_of(body)
-        score = 3.0 * len(words & words_of(path.replace("_", " ").replace("-", " "))) + len(words & inside)
+        score = 3.0 * len(words & words_of(path)) + len(words & inside)
         if path.endswith((".md", ".json", ".yaml", ".yml", ".toml")):
             score *= 0.3
         if score > 0:
@@ -87,7 +110,7 @@ def likely_files(text: str, files: Mapping[str, str]) -> list[str]:
 def risks_of(paths: Iterable[str], all_paths: Sequence[str]) -> list[str]:
     paths = list(paths)
     found = [said for pattern, said in RISKS if any(pattern.search(p) for p in paths)]
-    if not any("test" in p.lower() or "spec" in p.lower() for p in all_paths):
+    if not any(TESTS.search(p) for p in all_paths):
         found.append("The repo has no tests: proof rests on the browser alone.")
     return found
 
@@ -101,16 +124,22 @@ def make_plan(
     issues: Sequence[str] = (),
 ) -> Plan:
     """The plan for the newest request; criteria of earlier requests still hold and keep their numbers."""
-    text = "\n\n".join(t.strip() for t in texts if t.strip())
+    said = [t.strip() for t in texts if t.strip()]
+    text = "\n\n".join(said)
     kept = list(earlier.criteria) if earlier else []
+    wishes = [wish for message in said for wish in criteria_of(message)]  # each message for itself: one may be a list
     new = [
         Criterion(id=f"c{len(kept) + i}", text=wish, request_no=request_no)
-        for i, wish in enumerate(criteria_of(text), start=1)
+        for i, wish in enumerate(wishes[:MAX_CRITERIA], start=1)
     ]
     touched = likely_files(text, files)
-    readme = next((p for p in files if p.lower().startswith("readme")), None)
-    notes = [f"{readme}: {_first_paragraph(files[readme])}"] if readme and files[readme] else []
-    notes += [f"Open issue that may belong to it: {title}" for title in issues if words_of(title) & words_of(text)][:3]
+    readme = next((p for p in files if README.fullmatch(p) and files[p]), None)
+    about = _first_paragraph(files[readme]) if readme else ""
+    notes = [f"{readme}: {about}"] if about else []
+    if beyond := len(wishes) - len(new):
+        notes.append(f"{beyond} more wishes of the request are no criteria of their own: too many for one change.")
+    wanted = words_of(text)
+    notes += [f"Open issue that may belong to it: {title}" for title in issues if words_of(title) & wanted][:3]
     return Plan(
         title=earlier.title if earlier else title_of(text),
         problem=" ".join(text.split())[:1200],
