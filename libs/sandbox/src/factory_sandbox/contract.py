@@ -46,7 +46,8 @@ class Answer:
     @property
     def tail(self) -> str:
         """The end of the log that explains it."""
-        return (self.data.get("error") or {}).get("log_tail") or self.stderr[-4000:]
+        tail = (self.data.get("error") or {}).get("log_tail") or self.stderr[-4000:]
+        return "\n".join(tail) if isinstance(tail, list) else tail
 
 
 def _where(error: dict[str, Any]) -> str:

@@ -8,9 +8,9 @@ MAX = 6000  # characters of one feedback
 TAIL = 1800  # of one log
 
 
-def clip(text: str, size: int) -> str:
-    """The end of a long text, since that is where logs say why."""
-    text = text.strip()
+def clip(text: str | list[str], size: int) -> str:
+    """The end of a long text (or of its lines), since that is where logs say why."""
+    text = ("\n".join(text) if isinstance(text, list) else text).strip()
     return text if len(text) <= size else "…" + text[-size:]
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import fcntl
 import socket
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from factory_jobs.errors import FactoryError
 from factory_jobs.records import Records
 
 SIZE = 20  # ports a placement gets where the repo asks for nothing else
+NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 def parse(ref: str) -> tuple[int, int]:
@@ -26,7 +30,7 @@ def bindable(port: int) -> bool:
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 s.bind((host, port))
         except OSError as e:
-            if family is socket.AF_INET6 and e.errno in {97, 99}:  # this machine has no IPv6
+            if family is socket.AF_INET6 and e.errno in NO_IPV6:
                 continue
             return False
     return True
@@ -44,12 +48,24 @@ def choose(within: tuple[int, int], taken: Iterable[tuple[int, int]], size: int 
     return None
 
 
+@asynccontextmanager
+async def _locked(node_dir: Path) -> AsyncIterator[None]:
+    """One lease at a time on the node, whichever process it is in. Tried, not waited for: the holder may be on this loop."""
+    with (node_dir / "ports.lock").open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(0.05)
+        yield
+
+
 async def lease(
     records: Records, node_dir: Path, node: str, job_id: str, placement: int, within: tuple[int, int]
 ) -> tuple[int, int]:
     """Writes the range into the ledger before anybody uses it. Raises FactoryError where none is free."""
-    with (node_dir / "ports.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two envkeepers may share the node
+    async with _locked(node_dir):
         owned = [o for o in await records.owned_on(node) if o.kind == "ports"]
         for o in owned:
             if (o.job_id, o.placement) == (job_id, placement):

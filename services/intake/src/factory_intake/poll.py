@@ -10,11 +10,9 @@ import asyncpg
 import structlog
 from aiogram import Bot
 from aiogram.exceptions import (
-    TelegramAPIError,
+    AiogramError,
     TelegramConflictError,
-    TelegramNetworkError,
     TelegramRetryAfter,
-    TelegramServerError,
     TelegramUnauthorizedError,
 )
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, ReplyParameters, Update
@@ -74,7 +72,11 @@ class Poll:
         except TelegramConflictError:
             log.warning("another process polls this bot")
             await asyncio.sleep(3)
-        except (TelegramNetworkError, TelegramServerError, TimeoutError, OSError) as e:
+        except (
+            AiogramError,
+            TimeoutError,
+            OSError,
+        ) as e:  # also what is no answer of Telegram at all, a page of a proxy
             log.warning("Telegram does not answer", why=repr(e))
             await asyncio.sleep(2)
         return []
@@ -91,7 +93,7 @@ class Poll:
             answer = Answer("That job has moved on meanwhile; /jobs shows how it stands.")
         try:
             await self._say(meant, answer)
-        except (TelegramAPIError, TimeoutError, OSError) as e:
+        except (AiogramError, TimeoutError, OSError) as e:
             log.warning("answer not sent", why=repr(e), update_id=update.update_id)
 
     async def _say(self, meant: Said | Pressed, answer: Answer | None) -> None:

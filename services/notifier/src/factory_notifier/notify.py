@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from aiogram.exceptions import TelegramAPIError, TelegramBadRequest, TelegramForbiddenError, TelegramNetworkError
+from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramForbiddenError
 from factory_artifacts.errors import ArtifactError
 from factory_artifacts.redact import Redactor
 from factory_artifacts.store import ArtifactStore
@@ -76,7 +76,7 @@ class Notifier:
         except TelegramForbiddenError as e:
             log.error("the bot may not write to this chat", chat=chat, why=e.message)
             shown = job.seq  # nobody there to tell
-        except (TelegramNetworkError, TelegramAPIError, ArtifactError, OSError, TimeoutError) as e:
+        except (AiogramError, ArtifactError, OSError, TimeoutError) as e:
             log.warning("chat not told yet", job_id=job_id, chat=chat, why=repr(e))
             self._not_before[chat] = time.monotonic() + 5
         finally:
