@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.async_api import Browser, BrowserContext, Dialog, Error, Page, StorageState
@@ -13,43 +13,18 @@ from playwright.async_api import Browser, BrowserContext, Dialog, Error, Page, S
 from factory_browser import browser as browsers
 from factory_browser import traces
 from factory_browser.camera import Camera
-from factory_browser.errors import ChromiumFailed, PlanInvalid
+from factory_browser.errors import ChromiumFailed
 from factory_browser.errors_seen import NONE_KNOWN, KnownErrors, Seen, SeenErrors
 from factory_browser.film import Chapter, Video
+from factory_browser.plan import Plan
 from factory_browser.scenarios import Scenario, Step
 from factory_browser.steps import Place, StepFailed, perform
 from factory_browser.watch import watch
 
+__all__ = ["Plan", "Recording", "ScenarioResult", "run", "tour"]
+
 OUTLINE = 2000  # characters of a page's outline that are kept with a failure
 SETTLE_S = 0.3
-
-
-@dataclass
-class Plan:
-    """What to record. `urls` (service → url) are opened as they are written; `files` holds what scenarios upload."""
-
-    urls: dict[str, str]
-    primary: str
-    scenarios: list[Scenario]
-    out: Path
-    proxy: str | None = None
-    login: list[Step] | None = None
-    storage_state: Path | None = None
-    known: KnownErrors = NONE_KNOWN
-    size: tuple[int, int] = (1280, 720)
-    film: bool = True
-    trace: bool = True
-    chapter_titles: dict[str, str] = field(default_factory=dict)
-    files: Path | None = None
-
-    def check(self) -> None:
-        """Raises PlanInvalid."""
-        if self.primary not in self.urls:
-            raise PlanInvalid(f"the primary service “{self.primary}” has no url")
-        if any(side % 2 or not 320 <= side <= 3840 for side in self.size):
-            raise PlanInvalid(f"the size {self.size[0]}x{self.size[1]} has a side that is odd or not within 320…3840")
-        if self.storage_state and not self.storage_state.is_file():
-            raise PlanInvalid(f"there is no storage state at {self.storage_state}")
 
 
 @dataclass

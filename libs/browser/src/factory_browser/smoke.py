@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Error, Page
 from factory_browser import browser as browsers
 from factory_browser.errors import ChromiumFailed
 from factory_browser.errors_seen import KnownErrors, Seen, SeenErrors
-from factory_browser.steps import Place, StepFailed, go
+from factory_browser.steps import StepFailed, go
 from factory_browser.watch import watch
 
 SIZE = (1280, 720)
@@ -137,7 +137,13 @@ async def _fill(page: Page, found: PageSeen) -> bool:
     """What there is to see, once there is something; whether it is HTML."""
     until = time.monotonic() + BLANK_S
     while True:
-        look = await page.evaluate(LOOK)
+        try:
+            look = await page.evaluate(LOOK)
+        except Error:
+            if page.is_closed() or time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.1)  # its script went on to another page just now
+            continue
         found.title, found.text = look["title"], look["text"]
         found.blank = not look["text"] and not look["things"]
         if not found.blank or time.monotonic() > until:

@@ -190,10 +190,9 @@ def _is_mine(address: Address) -> bool:
 
 async def _request(reader: StreamReader, writer: StreamWriter) -> tuple[str, int]:
     """Greeting and request: (host, port) of a CONNECT. Raises _Unusable."""
-    version, methods = await reader.readexactly(2)
-    offered = await reader.readexactly(methods)
-    if version != 5:
-        raise _Unusable(None)
+    if await reader.readexactly(1) != b"\x05":
+        raise _Unusable(None)  # another protocol: what it says is not waited for
+    offered = await reader.readexactly((await reader.readexactly(1))[0])
     if 0 not in offered:
         writer.write(b"\x05\xff")
         await writer.drain()
