@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import structlog
@@ -18,6 +18,7 @@ from factory_jobs import db
 from factory_jobs.machine import Role, State
 from factory_jobs.records import Records
 from factory_jobs.store import Store
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from . import logs, settings
@@ -28,11 +29,16 @@ from .provision import Provisioner
 from .renewal import Renewal
 from .settings import Settings, SettingsT, node_name
 from .sweep import Sweep
-from .worker import ErrandHandler, Handler, Worker
+from .worker import POSTGRES_AWAY, ErrandHandler, Handler, Worker
 
 log = structlog.get_logger()
 
 Task = Callable[["Service"], Coroutine[Any, Any, None]]
+T = TypeVar("T")
+
+
+class _Ending(Exception):
+    """The service was told to end before it had begun."""
 
 
 class Service:
@@ -59,66 +65,99 @@ class Service:
         self.owner = f"{name}@{self.node}.{socket.gethostname()}.{os.getpid()}"
         self.ending = asyncio.Event()
         self.worker: Worker | None = None
+        self.nats: Client | None = None
+        self._background: list[asyncio.Task[None]] = []
+        self._closing = contextlib.AsyncExitStack()  # ends, in reverse, what `connect` has made
+        self._hints_are_lost = False
 
     async def connect(self) -> None:
         """Postgres, the bus and the artifact store; waits for what is not there yet."""
         s = self.settings
         logs.configure(self.name, json=s.log_format == "json")
-        self.health = Health(self.name, s.health_port)
+        self.health = self._health(s.health_port)
+        self._spawn(self._beat())
         self.redactor = Redactor(s.secrets())
-        self.pool = await self._patiently(
-            "Postgres", lambda: db.connect(s.database_url.get_secret_value(), name=self.name)
-        )
+        url = s.database_url.get_secret_value()
+        self.pool = await self._patiently("Postgres", lambda: db.connect(url, name=self.name))
+        self._closing.push_async_callback(self._close_pool)
         self.store, self.records = Store(self.pool, lease=s.lease_seconds), Records(self.pool)
         self.artifacts = ArtifactStore(s.s3_endpoint, s.s3_bucket, s.s3_access_key, s.s3_secret_key.get_secret_value())
-        self.broker = build_broker(s.nats_url, grace=s.stop_grace)
-        self.line = Line(self.store, self.records, Publisher(self.broker, self.store))
+        self._closing.callback(self.artifacts.close)
         loop = asyncio.get_running_loop()
         self.renewal = Renewal(
-            s.database_url.get_secret_value(),
+            url,
             s.lease_seconds,
             lambda job_id, epoch: loop.call_soon_threadsafe(self._fenced, job_id, epoch),
             node=self.node,
             role=self.name,
             owner=self.owner,
         )
+        self._closing.push_async_callback(self._end_renewal)
+        self.broker = build_broker(s.nats_url, grace=s.stop_grace)
+        self._closing.push_async_callback(self._leave_bus)
+        self.line = Line(self.store, self.records, Publisher(self.broker, self.store))
+
+    def _health(self, port: int) -> Health:
+        try:
+            health = Health(self.name, port)
+        except OSError as e:
+            raise settings.BadSettings([f"FACTORY_HEALTH_PORT: cannot listen on {port}: {e.strerror}"]) from None
+        self._closing.callback(health.close)
+        return health
+
+    def _spawn(self, part: Coroutine[Any, Any, None]) -> None:
+        self._background.append(asyncio.create_task(part, name=part.__qualname__))
 
     def _fenced(self, job_id: str, epoch: int) -> None:
         if self.worker:
             self.worker.fenced(job_id, epoch)
 
-    async def _patiently(self, what: str, attempt: Callable[[], Awaitable[Any]]) -> Any:
+    async def _patiently(self, what: str, attempt: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Tries until it works. Raises _Ending where the service is told to end meanwhile."""
         while True:
             try:
-                return await attempt()
+                return await self._unless_ending(attempt(), what)
             except (OSError, TimeoutError, asyncpg.PostgresError, NatsError) as e:
                 log.warning(f"waiting for {what}", why=repr(e))
-                if self.ending.is_set():
-                    raise
-                await asyncio.sleep(1)
+            await self._unless_ending(asyncio.sleep(1))
+
+    async def _unless_ending(self, step: Coroutine[Any, Any, T], what: str = "") -> T:
+        """A client that connects by itself for ever (NATS) is no reason not to end."""
+        trying, ending = asyncio.ensure_future(step), asyncio.ensure_future(self.ending.wait())
+        try:
+            while not trying.done():
+                done, _ = await asyncio.wait({trying, ending}, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+                if ending in done and trying not in done:
+                    raise _Ending
+                if not done:
+                    log.warning(f"waiting for {what}")
+            return trying.result()
+        finally:
+            trying.cancel()
+            ending.cancel()
 
     async def run(self) -> None:
-        """Until SIGTERM or SIGINT."""
+        """Until SIGTERM or SIGINT. Raises BadSettings where a setting proves wrong at start."""
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sig, self.ending.set)
-        await self.connect()
-        background: list[asyncio.Task[Any]] = []
         try:
+            await self.connect()
             await self._listen()
             self.renewal.start()
             sweep = Sweep(self.line, self.role, actor=self.owner, patience=self.settings.sweep_after)
-            for part in (self._beat(), self._provision(), sweep.run(), *(task(self) for task in self.tasks)):
-                background.append(asyncio.create_task(part, name=part.__qualname__))
+            for part in (self._ask_postgres(), self._provision(), sweep.run(), *(task(self) for task in self.tasks)):
+                self._spawn(part)
             log.info("ready", owner=self.owner, health_port=self.health.port)
-            await self._until_end(background)
+            await self._until_end()
+        except _Ending:
+            log.info("told to end before it was ready")
         finally:
-            await self._end(background)
+            await self._end()
 
     async def _listen(self) -> None:
-        connection = await self._patiently("NATS", self.broker.connect)
-        self.nats = connection
-        self.provisioner = Provisioner(connection.jetstream(), self.role or self.name, self.node)
+        self.nats = await self._patiently("NATS", self.broker.connect)
+        self.provisioner = Provisioner(self.nats.jetstream(), self.role or self.name, self.node)
         await self._patiently("JetStream", self._ensure)
         if self.role is not None and self.handlers:
             self.worker = Worker(
@@ -147,8 +186,12 @@ class Service:
         await self.broker.start()
 
     async def _ensure(self) -> None:
+        """The stream and the consumers; where the stream is new, every hint is made again."""
         if await self.provisioner.ensure():
+            self._hints_are_lost = True
+        if self._hints_are_lost:
             await self.store.forget_hints()
+            self._hints_are_lost = False
 
     async def _provision(self) -> None:
         """A wiped server is found by asking it."""
@@ -156,57 +199,77 @@ class Service:
             await asyncio.sleep(5)
             try:
                 await self._ensure()
-                self.health.set("nats", True)
-            except (OSError, TimeoutError, NatsError) as e:
-                self.health.set("nats", False)
-                log.warning("NATS does not answer", why=repr(e))
-            except asyncpg.PostgresError as e:
-                log.warning("hints not forgotten", why=repr(e))
+                self.health.set("jetstream", True)
+            except (TimeoutError, NatsError) as e:
+                self.health.set("jetstream", False)
+                log.warning("JetStream does not answer", why=repr(e))
+            except POSTGRES_AWAY as e:
+                log.warning("hints are not forgotten yet: Postgres does not answer", why=repr(e))
 
     async def _beat(self) -> None:
-        beats = 0
         while True:
             self.health.beat()
-            if beats % 10 == 0:
-                try:
-                    await self.pool.fetchval("SELECT 1", timeout=3)
-                    self.health.set("postgres", True)
-                except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                    self.health.set("postgres", False)
-                self.health.set("nats", bool(self.nats.is_connected))
-            beats += 1
+            if self.nats is not None:
+                self.health.set("nats", self.nats.is_connected)
             await asyncio.sleep(0.5)
 
-    async def _until_end(self, background: list[asyncio.Task[Any]]) -> None:
+    async def _ask_postgres(self) -> None:
+        """Apart from the beat: a question that gets no answer is no stall of the loop."""
+        while True:
+            asking = asyncio.ensure_future(self.pool.fetchval("SELECT 1"))
+            try:
+                if not (await asyncio.wait({asking}, timeout=3))[0]:
+                    self.health.set("postgres", False)
+                    await asyncio.wait({asking})
+            finally:
+                asking.cancel()
+            self.health.set("postgres", asking.exception() is None)
+            await asyncio.sleep(2)
+
+    async def _until_end(self) -> None:
         ending = asyncio.create_task(self.ending.wait())
-        done, _ = await asyncio.wait([ending, *background], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([ending, *self._background], return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
         for task in done - {ending}:
             if (error := task.exception()) is not None:
                 log.error("a part of the service ended", part=task.get_name(), why=repr(error))
                 raise error
 
-    async def _end(self, background: list[asyncio.Task[Any]]) -> None:
+    async def _end(self) -> None:
         log.info("stopping")
         if self.worker:
             await self.worker.stop()
-        for task in background:
+        for task in self._background:
             task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
-        with contextlib.suppress(Exception):
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._closing.aclose()
+        log.info("stopped")
+
+    async def _leave_bus(self) -> None:
+        """Waits for handlers that are writing their outcome; a bus that is away is left as it is."""
+        try:
             await asyncio.wait_for(self.broker.stop(), self.settings.stop_grace + 5)
+        except (NatsError, TimeoutError, ExceptionGroup) as e:
+            log.info("the bus was left without a farewell", why=repr(e))
+            if self.nats is not None:
+                with contextlib.suppress(OSError):  # its last words have nowhere to go
+                    await self.nats.close()
+
+    async def _end_renewal(self) -> None:
         self.renewal.end()
         if self.renewal.is_alive():
             await asyncio.to_thread(self.renewal.join, 5)
-        await asyncio.wait_for(self.pool.close(), 10)
-        self.health.close()
-        log.info("stopped")
+
+    async def _close_pool(self) -> None:
+        try:
+            await asyncio.wait_for(self.pool.close(), 5)
+        except TimeoutError:
+            self.pool.terminate()
 
 
 def run(kind: type[SettingsT], build: Callable[[SettingsT], Service]) -> None:
     """Reads the settings, builds, runs. A broken configuration ends with exit code 78 and the variable named."""
     try:
-        service = build(settings.read(kind))
+        asyncio.run(build(settings.read(kind)).run())
     except settings.BadSettings as e:
         settings.refuse(e.problems)
-    asyncio.run(service.run())
