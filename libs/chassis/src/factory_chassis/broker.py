@@ -33,8 +33,18 @@ def build_broker(url: str, *, grace: float = 20) -> NatsBroker:
         max_reconnect_attempts=-1,
         reconnect_time_wait=1,
         connect_timeout=5,
+        disconnected_cb=_went_away,
+        reconnected_cb=_is_back,
         logger=None,
     )
+
+
+async def _went_away() -> None:
+    log.warning("NATS went away, or we leave it")
+
+
+async def _is_back() -> None:
+    log.info("NATS is back")
 
 
 def subscribe(broker: NatsBroker, durable: str, handler: Callable[[NatsMessage], Awaitable[None]]) -> None:
@@ -71,7 +81,15 @@ class Publisher:
     def __init__(self, broker: NatsBroker, store: Store) -> None:
         self.broker, self.store = broker, store
 
+    @property
+    def connected(self) -> bool:
+        """While NATS is away no hint counts as made: the row stays due, and the sweep hints as soon as NATS is back."""
+        bus = self.broker.config.connection_state
+        return bool(bus) and bus.connection.is_connected
+
     async def hint(self, job: Job) -> bool:
+        if not self.connected:
+            return False
         hint_no = await self.store.mark_hinted(job)
         if hint_no is None:
             return False
@@ -79,6 +97,8 @@ class Publisher:
         return await self._publish(subject, messages.hint_of(job, datetime.now(UTC)), f"{job.id}.{job.seq}.{hint_no}")
 
     async def errand(self, errand: Errand) -> bool:
+        if not self.connected:
+            return False
         hint_no = await self.store.mark_errand_hinted(errand)
         if hint_no is None:
             return False
