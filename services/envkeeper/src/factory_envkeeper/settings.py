@@ -7,6 +7,8 @@ import re
 from factory_chassis.settings import Settings as Base
 from pydantic import Field, field_validator
 
+from .ports import SIZE
+
 
 class Settings(Base):
     """`port_range`: what this node's sandboxes may use; `node_jobs`: how many jobs may work on it at once."""
@@ -20,6 +22,8 @@ class Settings(Base):
         match = re.fullmatch(r"(\d+)-(\d+)", value)
         if not match or not 1024 <= int(match[1]) < int(match[2]) <= 65535:
             raise ValueError("not a range of ports such as 46200-47999")
+        if int(match[2]) - int(match[1]) + 1 < SIZE:
+            raise ValueError(f"{value} holds fewer than the {SIZE} ports that one job gets")
         return value
 
     @property
