@@ -6,18 +6,19 @@ import asyncio
 import sys
 from pathlib import Path
 
-from factory_sandbox import provider
 from factory_sandbox.errors import SandboxError
+from factory_sandbox.handle import Handle
+from factory_sandbox.local import Local
 
 
 async def end(node_dir: Path) -> list[str]:
     """What could not be ended, as sentences. The jobs go on from their checkpoints when the factory is back."""
-    local = provider("local")
+    local = Local()
     left: list[str] = []
 
-    async def one(handle: object) -> None:
+    async def one(handle: Handle) -> None:
         try:
-            await local.destroy(handle)  # type: ignore[arg-type]
+            await local.destroy(handle)
         except SandboxError as e:
             left.append(e.message)
 
