@@ -124,7 +124,7 @@ async def _look(browser: Browser, urls: Mapping[str, str], service: str, out: Pa
         await asyncio.sleep(SETTLE_S)
         found.screenshot = out / f"smoke-{service}.png"
         await page.screenshot(path=found.screenshot)
-        found.reasons += _judged(found, html)
+        found.reasons += _judged(found, html, seen)
     finally:
         stop()
         found.console, found.requests = list(seen.console.values()), list(seen.requests.values())
@@ -151,12 +151,12 @@ async def _fill(page: Page, found: PageSeen) -> bool:
         await asyncio.sleep(0.1)
 
 
-def _judged(found: PageSeen, html: bool) -> list[str]:
+def _judged(found: PageSeen, html: bool, seen: SeenErrors) -> list[str]:
     """Why a page that answered is not ok. An API has often nothing at its root: its 404 in JSON is no fault."""
     status = found.status or 0
     if status >= 500 or (status >= 400 and html):
         return [f"{found.url} answers {status}"]
     if found.blank:
-        error = next(iter(found.page_errors), None)
+        error = next(iter(seen.page_errors.values()), None)
         return [f"{found.url} answers {status} with an empty page{f' ({error.text})' if error else ''}"]
     return []

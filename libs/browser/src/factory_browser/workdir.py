@@ -26,8 +26,9 @@ class Workdir:
         sweep()
         self._was = os.environ.get("TMPDIR"), tempfile.tempdir
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_root()))
-        self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(self.path / "new", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        (self.path / "new").rename(self.path / "lock")  # nobody sees a lock that is not held yet
         os.environ["TMPDIR"] = tempfile.tempdir = str(self.path)
         return self
 
