@@ -57,6 +57,8 @@ class ApiHandler(serving.Handler):
     def route(self, headers: dict[str, str]) -> tuple[int, Any]:
         path = self.path.split("?")[0]
         match (self.command, path):
+            case ("GET", "/"):
+                return 200, {"name": f"{settings.NAME} API"}
             case ("GET", "/health"):
                 self.db.execute("SELECT count(*) FROM tickets")
                 return 200, {"status": "ok"}

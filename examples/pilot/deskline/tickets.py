@@ -10,10 +10,10 @@ class Invalid(ValueError):
     """A ticket or message that cannot be kept; says to the person why."""
 
 
-def text_field(data: dict, key: str, limit: int) -> str:
-    """The text under `key` without its outer blanks; raises Invalid where it is missing, empty or too long."""
-    value = data.get(key)
-    if not isinstance(value, str) or not value.strip():
+def text_field(data: dict, key: str, limit: int, *, optional: bool = False) -> str:
+    """The text under `key` without its outer blanks; raises Invalid where it is too long, or missing and not optional."""
+    value = data.get(key, "")
+    if not isinstance(value, str) or not (value.strip() or optional):
         raise Invalid(f"Please fill in the {key}.")
     if len(value.strip()) > limit:
         raise Invalid(f"The {key} is longer than {limit} characters.")
@@ -22,8 +22,12 @@ def text_field(data: dict, key: str, limit: int) -> str:
 
 def create(db: sqlite3.Connection, author_id: int, data: dict) -> int:
     """Keeps a new ticket, puts it before the worker, and returns its number."""
-    values = (text_field(data, "subject", SUBJECT_LIMIT), text_field(data, "description", TEXT_LIMIT), author_id)
-    number = db.execute("INSERT INTO tickets (subject, body, author_id) VALUES (?, ?, ?)", values).lastrowid
+    subject = text_field(data, "subject", SUBJECT_LIMIT)
+    body = text_field(data, "description", TEXT_LIMIT, optional=True)
+    number = db.execute(
+        "INSERT INTO tickets (subject, body, author_id) VALUES (?, ?, ?)",
+        (subject, body, author_id),
+    ).lastrowid
     db.execute("INSERT INTO unanswered VALUES (?)", (number,))
     return number
 

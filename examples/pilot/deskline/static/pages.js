@@ -47,7 +47,7 @@ export function newTicket({ go }) {
   }
   const fields = [
     field("Subject", h("input", { name: "subject", required: true, maxlength: 120 })),
-    field("Description", h("textarea", { name: "description", required: true, rows: 5 })),
+    field("Description (optional)", h("textarea", { name: "description", rows: 4 })),
   ];
   return [h("h1", {}, "New ticket"), h("section", { class: "card" }, form(create, fields, "Create ticket"))];
 }
@@ -66,7 +66,7 @@ export async function ticketPage({ go, here }, id) {
       "section",
       { class: "card" },
       h("p", { class: "by" }, `${ticket.author}, ${day(ticket.created_at)}`),
-      h("p", { class: "text" }, ticket.body),
+      ticket.body && h("p", { class: "text" }, ticket.body),
       messages,
     ),
     !ticket.closed &&

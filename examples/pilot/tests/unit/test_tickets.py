@@ -12,6 +12,9 @@ class TextField(unittest.TestCase):
             with self.assertRaisesRegex(tickets.Invalid, "fill in the subject"):
                 tickets.text_field(data, "subject", 20)
 
+    def test_an_optional_text_may_be_empty(self) -> None:
+        self.assertEqual("", tickets.text_field({}, "description", 20, optional=True))
+
     def test_a_text_over_the_limit_is_refused(self) -> None:
         with self.assertRaisesRegex(tickets.Invalid, "longer than 3"):
             tickets.text_field({"subject": "four"}, "subject", 3)
