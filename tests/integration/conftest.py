@@ -16,6 +16,7 @@ starts it again). They are run by `running(coroutine)`, outside of the test's ow
 """
 
 import asyncio
+import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -34,6 +35,7 @@ from factory_jobs.records import Records
 from factory_jobs.store import Store
 
 TEMPLATE = "factory_template"
+MEMORY = Path("/dev/shm")
 T = TypeVar("T")
 S = TypeVar("S", bound=Server)
 
@@ -69,12 +71,27 @@ def servers_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
     shutil.rmtree(directory, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def database_directory(servers_directory: Path) -> Iterator[Path]:
+    """In memory where that is to be had: a database is 300 files, and a clone of it takes 0.02 s instead of 0.4 s."""
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < 1 << 30:
+        yield servers_directory
+        return
+    for left in MEMORY.glob("factory-tests-*"):  # by a session that was killed
+        if not Path(f"/proc/{left.name.rpartition('-')[2]}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    directory = MEMORY / f"factory-tests-{os.getpid()}"
+    directory.mkdir(mode=0o700)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 # ── Postgres ──────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture(scope="session")
-def postgres_server(servers_directory: Path) -> Iterator[Postgres]:
-    yield from served(Postgres(servers_directory))
+def postgres_server(database_directory: Path) -> Iterator[Postgres]:
+    yield from served(Postgres(database_directory))
 
 
 @pytest.fixture(scope="session")
