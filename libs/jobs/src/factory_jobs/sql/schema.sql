@@ -261,8 +261,8 @@ BEGIN
     IF coalesce((m->>'release')::boolean, false) OR coalesce((m->>'fence')::boolean, false) THEN
         new.lease_owner := NULL; new.lease_until := NULL; new.claimed_at := NULL;
         new.next_attempt_at := now() + make_interval(secs => coalesce((m->>'delay')::float, 0));
-    ELSIF moved AND new.lease_owner IS NOT NULL THEN
-        new.claimed_at := now();  -- the lease is kept: the new state's deadline counts from here
+    ELSIF (moved OR p_kind = 'fell_back') AND new.lease_owner IS NOT NULL THEN
+        new.claimed_at := now();  -- the lease is kept: the deadline counts from this entry
     END IF;
     IF moved OR new.lease_owner IS NULL THEN
         new.hinted_at := NULL;
