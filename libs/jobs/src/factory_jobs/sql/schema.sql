@@ -304,14 +304,18 @@ BEGIN
     per_repo := (j.snapshot->'limits'->>'jobs')::integer;
     IF j.state = 'planned' AND j.placement IS NULL AND per_repo IS NOT NULL THEN
         PERFORM pg_advisory_xact_lock(hashtext('limit:' || j.repo));
-        IF (SELECT count(*) FROM jobs o WHERE o.repo = j.repo AND o.id <> j.id AND o.node IS NOT NULL
+        IF (SELECT count(*) FROM jobs o WHERE o.repo = j.repo AND o.id <> j.id
+                AND (o.node IS NOT NULL OR (o.state = 'planned' AND o.lease_owner IS NOT NULL))
                 AND o.state NOT IN ('ready_for_human_review', 'merged', 'failed', 'cancelled')) >= per_repo THEN
             RETURN;
         END IF;
     END IF;
     IF j.state = 'planned' AND j.placement IS NULL AND p_node_limit IS NOT NULL THEN
         PERFORM pg_advisory_xact_lock(hashtext('limit:node:' || p_node));
-        IF (SELECT count(*) FROM jobs o WHERE o.node = p_node AND o.id <> j.id
+        IF (SELECT count(*) FROM jobs o WHERE o.id <> j.id
+                AND (o.node = p_node OR (o.node IS NULL AND o.state = 'planned' AND o.lease_owner IS NOT NULL
+                     AND p_node = (SELECT e.node FROM job_events e WHERE e.job_id = o.id AND e.kind = 'claimed'
+                                   ORDER BY e.seq DESC LIMIT 1)))
                 AND o.state NOT IN ('ready_for_human_review', 'merged', 'failed', 'cancelled')) >= p_node_limit THEN
             RETURN;
         END IF;
