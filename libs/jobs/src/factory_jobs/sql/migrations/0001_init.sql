@@ -336,6 +336,7 @@ WITH entries AS (
 ), stays AS (
     SELECT e.job_id, e.seq, e."to" AS state, e.at AS entered,
            lead(e.at) OVER w AS "left", lead(e.seq) OVER w AS left_seq,
+           lead(e.at) OVER (PARTITION BY e.job_id, e."to" ORDER BY e.seq) AS entered_again,
            (e.data->>'request_no')::int AS request_no, (e.data->>'round')::int AS round
     FROM entries e WHERE e.enters WINDOW w AS (PARTITION BY e.job_id ORDER BY e.seq)
 )
@@ -349,7 +350,7 @@ SELECT s.job_id, s.seq, s.state, s.entered, s."left", s.request_no, s.round,
             AND e.seq > s.seq AND (s.left_seq IS NULL OR e.seq <= s.left_seq)) AS faults,
        coalesce((SELECT jsonb_agg(jsonb_build_object('kind', a.kind, 'name', a.name, 'sha256', a.sha256) ORDER BY a.id)
             FROM artifacts a WHERE a.job_id = s.job_id AND a.state = s.state AND a.at >= s.entered
-            AND (s."left" IS NULL OR a.at <= s."left" + interval '5 seconds')), '[]') AS artifacts,
+            AND (s.entered_again IS NULL OR a.at < s.entered_again)), '[]') AS artifacts,
        coalesce((SELECT jsonb_agg(jsonb_build_object('chat', m.chat, 'kind', m.kind, 'message_id', m.message_id))
             FROM messages m WHERE m.job_id = s.job_id AND m.shown_seq >= s.seq), '[]') AS messages
 FROM stays s;
