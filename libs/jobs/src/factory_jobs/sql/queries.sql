@@ -14,7 +14,9 @@ VALUES ($1, 'received', $2, $3, $4, $5, $6, $7) RETURNING *;
 -- name: insert_created
 -- The first event of a job; its history begins here.
 INSERT INTO job_events (job_id, seq, kind, "to", actor, epoch, data)
-VALUES ($1, 1, 'created', 'received', $2, 0, '{"request_no": 1, "round": 0, "attempt": 1}');
+SELECT id, seq, 'created', state, $2, lease_epoch, jsonb_build_object('request_no', request_no, 'round', round,
+    'attempt', attempt, 'set', jsonb_build_object('project', project, 'snapshot', snapshot, 'repo', repo, 'title', title,
+                                                  'rounds_max', rounds_max, 'budget', budget)) FROM jobs WHERE id = $1;
 
 -- name: insert_request
 -- A message is taken once: no row where its source was seen before.
