@@ -184,8 +184,9 @@ UPDATE effects SET result = $3, done_at = now() WHERE job_id = $1 AND key = $2;
 SELECT * FROM effects WHERE job_id = $1 ORDER BY at;
 
 -- name: decide
--- An answer of a person, kept for the commit it was about.
-INSERT INTO decisions (job_id, kind, sha, answer, by) VALUES ($1, $2, $3, $4, $5);
+-- An answer of a person, kept for the commit it was about, while the question is open.
+INSERT INTO decisions (job_id, kind, sha, answer, by) SELECT id, $2, $3, $4, $5 FROM jobs
+WHERE id = $1 AND waiting->>'kind' = $2 AND coalesce(waiting->>'sha', '') = $3;
 
 -- name: decision
 -- The newest answer; a gate answered for this commit does not ask again.
