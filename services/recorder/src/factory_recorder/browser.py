@@ -11,16 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from factory_browser.plan import Plan
+from factory_browser.run import RESULT
 from factory_jobs.errors import FactoryError
 
 PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "PLAYWRIGHT_BROWSERS_PATH", "FACTORY_CHROMIUM", "DISPLAY")
 GRACE = 3.0  # seconds to end by itself
 
 
-async def run(plan: dict[str, Any], directory: Path, *, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
-    """Runs the plan of `factory_browser.record.Plan` and gives its recording. Raises FactoryError where it broke."""
+async def run(plan: Plan, directory: Path, *, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Runs the plan in a child and gives its recording as data. Raises FactoryError where it broke."""
     written = directory / "plan.json"
-    written.write_text(json.dumps(plan))
+    written.write_text(plan.as_json())
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -45,7 +47,7 @@ async def run(plan: dict[str, Any], directory: Path, *, seconds: float, say: Cal
         raise FactoryError(f"The browser took longer than {seconds:.0f} s.", code="browser_timeout") from None
     finally:
         await _end(process)
-    recording = Path(plan["out"]) / "recording.json"
+    recording = plan.out / RESULT
     if not recording.exists():
         tail = "\n".join(output[-40:])
         raise FactoryError(

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from factory_browser.errors import ScenarioErrors
+from factory_browser.errors_seen import KnownErrors
+from factory_browser.plan import Plan as Recording
 from factory_browser.scenarios import load, missing
 from factory_browser.socks import SocksListener
 from factory_chassis.plan import Plan
@@ -106,16 +108,16 @@ class Handlers:
         urls = {u["service"]: u["url"] for u in job.sandbox.urls}
         primary = next((u["service"] for u in job.sandbox.urls if u.get("primary")), next(iter(urls), ""))
         async with SocksListener(sandbox.connect, names=_names(job)) as way_in:
-            spec = {
-                "urls": urls,
-                "primary": primary,
-                "scenarios": text,
-                "out": str(out),
-                "proxy": way_in.url,
-                "known": base.get("known") or {},
-                "chapter_titles": {c.id: c.text for c in plan.criteria},
-            }
-            return await browser.run(spec, out, seconds=SECONDS, say=work.stage.line)
+            recording = Recording(
+                urls=urls,
+                primary=primary,
+                scenarios=load(text, SCENARIOS),
+                out=out,
+                proxy=way_in.url,
+                known=KnownErrors.from_dict(base.get("known") or {}),
+                chapter_titles={c.id: c.text for c in plan.criteria},
+            )
+            return await browser.run(recording, out, seconds=SECONDS, say=work.stage.line)
 
     async def _keep(self, work: Work, recording: dict[str, Any]) -> None:
         """Video, screenshots and trace go to the artifact store; the recording then names them by what they hold."""
