@@ -84,9 +84,8 @@ class Placed:
 
     async def open_in_server(self) -> int:
         """How many descriptors and children the server has."""
-        pid = await self.server_pid()
-        children = [p for p in table().values() if p.ppid == pid]
-        return len(list(Path(f"/proc/{pid}/fd").iterdir())) + len(children)
+        server = (await self.at(None).status())["server"]
+        return server["descriptors"] + len([p for p in table().values() if p.ppid == server["pid"]])
 
     def inside(self) -> list[int]:
         """Every living process that was started inside."""

@@ -54,24 +54,39 @@ async def test_what_cannot_be_run_is_refused_by_name(placed):
     assert placed.inside() == []
 
 
-async def test_the_environment_inside_is_clean(placed, monkeypatch):
+async def test_the_environment_inside_is_clean(placed, spec, monkeypatch):
     """Children see the allow-list, the spec's variables and the call's; nothing else that the factory runs with."""
-    done = await placed.at(1).exec(["env", "-0"], env={"ROUND": "2"})
+    monkeypatch.setenv("FACTORY_TELEGRAM_TOKEN", "secret")
+    await placed.local.destroy(placed.handle)
+    spec.checkout.mkdir(parents=True)
+    await placed.local.create(spec, 1)
+    done = await placed.at(1).exec(["env", "-0"], env={"ROUND": "2", "FACTORY_INSIDE": "1"})
     seen = dict(pair.split("=", 1) for pair in done.stdout.decode().split("\0") if pair)
-    assert set(seen) == {"PATH", "HOME", "TMPDIR", "LANG", "TERM", "USER", "SANDBOX_PLACE", "CACHE_DIR", "ROUND"}
+    assert set(seen) == {
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "LANG",
+        "TERM",
+        "USER",
+        "SANDBOX_PLACE",
+        "CACHE_DIR",
+        "ROUND",
+        "FACTORY_INSIDE",
+    }
     assert seen["CACHE_DIR"] == "/somewhere"
     assert seen["HOME"] == str(placed.layout.home)
     assert seen["TMPDIR"] == str(placed.layout.tmp)
-    directories = seen["PATH"].split(os.pathsep)
-    assert directories[0] == str(placed.layout.bin)
-    assert not any(directory.startswith(sys.prefix) for directory in directories)
+    assert seen["PATH"].split(os.pathsep)[0] == str(placed.layout.bin)
 
 
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="runs outside a virtual environment")
 async def test_the_python_on_path_is_not_ours(placed):
     """The app's `python3` is the machine's, though the factory's virtual environment comes first on its own PATH."""
     done = await placed.at(1).exec(["sh", "-c", "command -v python3; command -v factory"])
     python, factory = done.stdout.decode().split()
     assert not python.startswith(sys.prefix)
+    assert sys.prefix not in (await placed.at(1).exec(["env"])).stdout.decode()
     assert factory == str(placed.layout.bin / "factory")
 
 

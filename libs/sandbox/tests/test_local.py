@@ -11,6 +11,7 @@ import pytest
 from factory_sandbox import environment, provider, sockets
 from factory_sandbox.client import Sandbox, node_key
 from factory_sandbox.errors import Refused, SandboxError
+from factory_sandbox.layout import Layout
 from factory_sandbox.ledger import Ledger
 from factory_sandbox.processes import look
 
@@ -113,6 +114,7 @@ async def test_a_long_directory_works(spec, tmp_path):
     finally:
         await local.destroy(handle)
     assert not await local.alive(handle)
+    assert not [link for link in Path("/tmp").glob("sandbox-*") if str(deep) in str(link.readlink())]
 
 
 async def test_shims_take_their_arguments(placed, spec):
@@ -143,13 +145,17 @@ async def test_the_ledger_is_there_before_the_thing(spec, monkeypatch):
     assert not spec.checkout.exists()
 
 
-async def test_a_ledger_cut_off_by_a_crash_is_read(placed):
-    """A half-written last line is no entry, and the others stand."""
-    before = Ledger(placed.layout).entries()
-    with placed.layout.ledger.open("a") as f:
-        f.write('{"kind": "sock')
-    assert Ledger(placed.layout).entries() == before
-    assert placed.local.placements(placed.spec.node_dir) == [placed.handle]
+async def test_a_reserved_placement_is_cleaned_before_it_was_made(spec, node_dir):
+    """An envkeeper that dies while it clones leaves something that the ledger names and destroy removes."""
+    local = provider("local")
+    handle = local.reserve("n1", node_dir, "jaaaaaaaaaa", 1)
+    (spec.checkout / "half").write_text("a clone")
+    assert local.placements(node_dir) == [handle]
+    assert await local.create(spec, 1) == handle
+    assert len(Ledger(Layout.of(handle)).entries()) == 4
+    await local.destroy(handle)
+    assert local.placements(node_dir) == []
+    assert not spec.checkout.exists()
 
 
 @pytest.mark.parametrize(

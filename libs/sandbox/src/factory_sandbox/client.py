@@ -161,7 +161,7 @@ class Sandbox:
     async def status(self) -> dict[str, Any]:
         """What the server has: {epoch, seconds, spawns: [{pid, command, epoch, seconds}], kept: the same or None,
         checkout: {present, git, free_bytes}, ports: [first, last], dirs: {home, tmp, bin},
-        server: {pid, peak_rss_bytes}}."""
+        server: {pid, peak_rss_bytes, descriptors}}."""
         async with await self._open("status", {}) as call:
             return call.answer
 

@@ -7,7 +7,6 @@ cannot speak for another job.
 import hashlib
 import hmac
 import os
-import secrets
 from pathlib import Path
 
 from .errors import SandboxError
@@ -32,10 +31,10 @@ def node_key(node_dir: Path) -> bytes:
 
 def _make(path: Path) -> None:
     """Written aside and linked into place, so that nobody reads half a key and only one of two makers wins."""
-    aside = path.with_name(f".key-{secrets.token_hex(8)}")
+    aside = path.with_name(f".key-{os.urandom(8).hex()}")
     fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(fd, secrets.token_bytes(_KEY_BYTES))
+        os.write(fd, os.urandom(_KEY_BYTES))
         os.link(aside, path)
     except FileExistsError:
         pass  # another process was first: its key is the node's

@@ -11,7 +11,7 @@ from .layout import MARK, Layout
 
 _DEFAULT_PATH: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OURS = "FACTORY_"  # settings of the factory, secrets among them
-_HARMLESS = {"FACTORY_INSIDE", "FACTORY_HOST"}
+_CONTRACTS = {"FACTORY_INSIDE", "FACTORY_HOST", "FACTORY_WORKTREE", "FACTORY_JUNIT", "FACTORY_CHROMIUM"}  # known inside
 
 
 def of_placement(layout: Layout, extra: Mapping[str, str]) -> dict[str, str]:
@@ -32,7 +32,7 @@ def of_placement(layout: Layout, extra: Mapping[str, str]) -> dict[str, str]:
 def check(variables: Mapping[str, str]) -> None:
     """Raises Refused (`secret-in-environment`, `bad-environment`) for what must not or cannot go inside."""
     for name, value in variables.items():
-        if name.startswith(_OURS) and name not in _HARMLESS:
+        if name.startswith(_OURS) and name not in _CONTRACTS:
             raise Refused(f"{name} is refused: settings of the factory do not go inside", code="secret-in-environment")
         if not name or "=" in name or "\0" in name + value or name == MARK:
             raise Refused(f"{name!r} is refused as a variable", code="bad-environment")

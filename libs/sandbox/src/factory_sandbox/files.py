@@ -5,7 +5,6 @@ is walked one directory at a time without following links, and a file is looked 
 """
 
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +54,7 @@ class NewFile:
         self.bytes = 0
         with _parent(root, path, make=True) as (parent, name):
             _check_replaceable(path, name, parent)
-            aside = f".{secrets.token_hex(8)}.part"
+            aside = f".{os.urandom(8).hex()}.part"
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             try:
                 self._fd = os.open(aside, flags, 0o600, dir_fd=parent)

@@ -6,7 +6,7 @@ It outlives envkeeper and Postgres, so cleanup can begin from the disk alone.
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .handle import Handle
@@ -26,25 +26,38 @@ class Ledger:
         self._path = layout.ledger
 
     def own(self, kind: str, id: str) -> None:
-        """On disk when this returns; what is in it already is not written twice."""
-        if Owned(kind, id) in self.entries():
+        """On disk when this returns, all of the file or none of the change; nothing is in it twice."""
+        entries = self.entries()
+        if Owned(kind, id) in entries:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a") as f:
-            f.write(json.dumps({"kind": kind, "id": id}) + "\n")
+        aside = self._path.with_suffix(".new")
+        with aside.open("w") as f:
+            for owned in (*entries, Owned(kind, id)):
+                f.write(json.dumps(asdict(owned)) + "\n")
             f.flush()
             os.fsync(f.fileno())
+        aside.replace(self._path)
+        _sync(self._path.parent)
 
     def entries(self) -> list[Owned]:
-        """What is owned, oldest first; a line that a crash cut off is none."""
+        """What is owned, oldest first."""
         if not self._path.exists():
             return []
-        whole = [line for line in self._path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        return [Owned(**json.loads(line)) for line in whole]
+        return [Owned(**json.loads(line)) for line in self._path.read_text().splitlines()]
 
     def close(self) -> None:
         """Nothing is owned any more."""
         self._path.unlink(missing_ok=True)
+
+
+def _sync(directory: Path) -> None:
+    """A new name is on disk only when its directory is."""
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def handles(node_dir: Path) -> Iterator[Handle]:

@@ -23,17 +23,17 @@ from typing import Any
 from . import credentials, environment, ledger
 from .client import Sandbox, node_key
 from .errors import Fenced, Refused, SandboxError, SandboxLost
-from .handle import Handle, check_name
+from .handle import Handle
 from .layout import Layout
 from .providers import Spec
 from .record import Record, end_leftovers
-from .sockets import address
+from .sockets import address, forget
 from .threads import in_thread
 
 __all__ = ["Local", "Spec"]
 
 _SERVER = Path(__file__).with_name("server.py")
-_LOOK_TIME = 10.0  # seconds for a server to say that it lives, on a machine under load
+_LOOK_TIME = 15.0  # seconds for a server to say that it lives, on a machine under load
 _LOCK_TIME = 60.0  # seconds for another process to be done with this placement
 _START_TIME = 20.0  # seconds for a server to detach
 _LOG_TAIL = 2000  # characters of a server's log in an error
@@ -50,7 +50,7 @@ class Local:
         Raises Fenced, Refused (`bad-name`, `no-checkout`, `secret-in-environment`),
         SandboxError (`processes-left`, `server-failed`, `busy`).
         """
-        layout, handle = _placed(spec)
+        layout, handle = _placed(spec.node, spec.node_dir, spec.job_id, spec.placement)
         environment.check(spec.env)
         async with _locked(layout):
             if await _take(layout, handle, epoch):
@@ -69,6 +69,15 @@ class Local:
                 )
         return handle
 
+    def reserve(self, node: str, node_dir: Path, job_id: str, placement: int) -> Handle:
+        """The handle of a placement that is about to be made, in the node's ledger from now on: before its clone is.
+
+        Who dies between this and `create` leaves something that `placements` names and `destroy` removes.
+        """
+        layout, handle = _placed(node, node_dir, job_id, placement)
+        _own(layout, handle)
+        return handle
+
     async def destroy(self, handle: Handle) -> None:
         """Ends everything of the placement and removes its directories; a checkout elsewhere stays.
 
@@ -83,6 +92,8 @@ class Local:
             for path in (layout.socket, layout.record, layout.log):
                 path.unlink(missing_ok=True)
             ledger.Ledger(layout).close()
+            if not self.placements(layout.node_dir):
+                forget(layout.run)
 
     async def alive(self, handle: Handle) -> bool:
         """Whether the placement's server answers."""
@@ -104,10 +115,15 @@ class Local:
             raise SandboxError(f"processes of {layout.name} do not end: pids {left}; try again", code="processes-left")
 
 
-def _placed(spec: Spec) -> tuple[Layout, Handle]:
-    check_name("job id", spec.job_id)
-    layout = Layout(spec.node_dir.resolve(), spec.job_id, spec.placement)
-    return layout, Handle("local", spec.node, spec.job_id, spec.placement, str(layout.socket))
+def _placed(node: str, node_dir: Path, job_id: str, placement: int) -> tuple[Layout, Handle]:
+    layout = Layout(node_dir.resolve(), job_id, placement)
+    return layout, Handle("local", node, job_id, placement, str(layout.socket))
+
+
+def _own(layout: Layout, handle: Handle) -> None:
+    owned = ledger.Ledger(layout)
+    owned.own("handle", json.dumps(handle.as_dict()))
+    owned.own("directory", str(layout.place))
 
 
 async def _take(layout: Layout, handle: Handle, epoch: int) -> bool:
@@ -137,9 +153,7 @@ async def _ask_to_end(layout: Layout, handle: Handle) -> None:
 
 def _build(spec: Spec, layout: Layout, handle: Handle) -> None:
     """The placement's directories and shims, each in the ledger before it is made."""
-    owned = ledger.Ledger(layout)
-    owned.own("handle", json.dumps(handle.as_dict()))
-    owned.own("directory", str(layout.place))
+    _own(layout, handle)
     layout.place.mkdir(parents=True, exist_ok=True)
     for directory in (layout.home, layout.tmp):
         directory.mkdir(mode=0o700, exist_ok=True)

@@ -1,6 +1,7 @@
 """Knows the machine's processes: who descends from whom, who is still the same, and how to end them.
 
-On Linux from `/proc`; elsewhere from `ps` (written for macOS, not run there).
+On Linux from `/proc`; elsewhere from `ps` (written for macOS, not run there). Every reaper imports this module before
+its command starts, so it imports little.
 """
 
 import ctypes
@@ -9,16 +10,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 LINUX = sys.platform == "linux"
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     pid: int
     ppid: int
     pgid: int

@@ -11,7 +11,6 @@ import logging
 import os
 import resource
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -363,11 +362,11 @@ class Server:
                     "checkout": {
                         "present": present,
                         "git": (self._checkout / ".git").is_dir(),
-                        "free_bytes": shutil.disk_usage(self._checkout).free if present else 0,
+                        "free_bytes": _free_bytes(self._checkout) if present else 0,
                     },
                     "ports": list(self._config.ports),
                     "dirs": dict(self._config.dirs),
-                    "server": {"pid": os.getpid(), "peak_rss_bytes": _peak_rss()},
+                    "server": {"pid": os.getpid(), "peak_rss_bytes": _peak_rss(), "descriptors": _descriptors()},
                 }
             ).encode(),
         )
@@ -487,9 +486,19 @@ def _about(tree: Tree) -> dict[str, Any]:
     }
 
 
+def _free_bytes(directory: Path) -> int:
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize
+
+
 def _peak_rss() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * 1024 if processes.LINUX else peak  # getrusage(2): kilobytes here, bytes on macOS
+
+
+def _descriptors() -> int:
+    """How many this process has open, the one for looking left out."""
+    return len(list(Path("/dev/fd").iterdir())) - 1
 
 
 def main() -> None:
