@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from factory_contract import checkout, ports, proc, state
 
 # a web server that starts in milliseconds: answers 200 to anything, on the port that it is given
@@ -98,7 +97,7 @@ def make_repo(tmp_path: Path) -> Iterator[Callable[..., Repo]]:
 
     yield make
     for repo in made:
-        if repo.root.exists():
+        if repo.here.state_dir.exists():
             leased = repo.ports()
             repo.run("clean")
             assert repo.processes() == [], "something of the repo is still running"

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from factory_contract import check, checkout, document
 from factory_contract.errors import ForeignContract, InvalidContract, NoContract, Problem
 from factory_contract.model import Contract

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from factory_contract import check, dotenv, graph, variables, words
 from factory_contract.environment import Environment
 from factory_contract.errors import EnvFileInvalid, EnvFileMissing, UndefinedVariable
@@ -48,6 +47,8 @@ def test_whose_port_is_whose(tmp_path: Path) -> None:
     text = "name: a\nservices:\n  web: {command: x, env: {API: 'http://localhost:${THE_PORT}'}}\n  z: {command: y $THE_PORT}\n"
     contract = check.parse(text.encode(), "f", tmp_path).contract
     assert Environment(contract, tmp_path, "w", {"THE_PORT": 1}, {}).owners == {"THE_PORT": "z"}
+    contract = check.parse(text.replace("{command: y", "{ports: [], command: y").encode(), "f", tmp_path).contract
+    assert Environment(contract, tmp_path, "w", {"THE_PORT": 1}, {}).owners == {}
 
 
 def test_addresses_are_exported(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-
 from factory_contract import logs
 from factory_contract.errors import BadPattern, Usage
 

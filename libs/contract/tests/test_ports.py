@@ -6,7 +6,6 @@ import socket
 from pathlib import Path
 
 import pytest
-
 from factory_contract import ports, state
 from factory_contract.checkout import Checkout
 from factory_contract.errors import BadPortRange, NoFreePort, PortsDirectory, PortTaken

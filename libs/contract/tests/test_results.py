@@ -1,7 +1,6 @@
 """What runners print, understood: recorded outputs, as they came out of the real programs."""
 
 import pytest as runner
-
 from factory_contract.results import junit, pytest, unittest
 from factory_contract.results.found import Failure, Found
 

@@ -67,7 +67,7 @@ def parse(data: bytes, file: str, root: Path) -> Loaded:
         problems += [p for p in _meaning(contract, tree, root) if not _follows(p, found)]
     if problems or contract is None:
         raise InvalidContract(file, problems)
-    fixed = [name for service in contract.services.values() for name in service.ports]
+    fixed = [name for service in contract.services.values() for name in service.ports or ()]
     return Loaded(contract, tree, list(dict.fromkeys([*fixed, *variables.ports_in(tree.scalars())])))
 
 
@@ -259,7 +259,7 @@ def _fixed_ports(contract: Contract) -> Iterator[Problem]:
     numbers: dict[int, str] = {}
     owners: dict[str, str] = {}
     for service_name, service in contract.services.items():
-        for name, number in service.ports.items():
+        for name, number in (service.ports or {}).items():
             path = ("services", service_name, "ports", name)
             if name in owners:
                 yield Problem("port_twice", f"{name} belongs to {owners[name]} already", path=path)

@@ -11,7 +11,7 @@ from factory_contract.errors import EnvFileInvalid, EnvFileMissing
 
 LINE = re.compile(
     r"""\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_.]*)\s*=[ \t]*
-    (?:'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)"|(?P<bare>[^\r\n]*?))
+    (?:'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)"|(?P<bare>(?!["'])[^\r\n]*?))
     [ \t]*(?:(?<=\s)\#[^\r\n]*)?(?=[\r\n]|\Z)""",
     re.VERBOSE,
 )

@@ -156,7 +156,7 @@ def owners(contract: Contract, names: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     known = set(names)
     signs = (
-        lambda _, s: list(s.ports),
+        lambda _, s: list(s.ports or ()),
         lambda _, s: variables.ports_in([s.url or ""]),
         lambda _, s: variables.ports_in(_healthcheck_texts(s)),
         lambda name, _: [port_name(name)],
@@ -166,8 +166,9 @@ def owners(contract: Contract, names: Iterable[str]) -> dict[str, str]:
     )
     for sign in signs:
         for name, service in contract.services.items():
-            for port in sign(name, service):
-                if port in known and service.type != "task":
+            declared = service.ports is not None and sign is not signs[0]  # then nothing is guessed of it
+            for port in () if declared or service.type == "task" else sign(name, service):
+                if port in known:
                     found.setdefault(port, name)
     return found
 

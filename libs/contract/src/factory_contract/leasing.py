@@ -41,4 +41,4 @@ def borrow(checkout: Checkout) -> Environment:
 
 def _fixed(loaded: Loaded) -> dict[str, int]:
     services = loaded.contract.services.values()
-    return {name: port for s in services for name, port in s.ports.items() if port is not None}
+    return {name: port for s in services for name, port in (s.ports or {}).items() if port is not None}

@@ -28,20 +28,29 @@ class Situation(NamedTuple):
 def supervisor(checkout: Checkout) -> Running | None:
     """The supervisor of the checkout; None where none lives."""
     told = state.read(checkout.state_file)
-    if told is None or told.get("root") != str(checkout.root) or told.get("boot") != proc.boot_id():
-        return None
+    return _running(told) if told is not None and told.get("root") == str(checkout.root) else None
+
+
+def supervisor_before_the_move(checkout: Checkout) -> Running | None:
+    """The supervisor that this checkout has had at the place where it was before."""
+    told = state.read(checkout.state_file)
+    return _running(told) if told is not None and _has_moved(checkout, told) else None
+
+
+def _running(told: dict[str, Any]) -> Running | None:
     pid, started = told["supervisor"]["pid"], told["started"]
-    return Running(pid, started, told["socket"]) if proc.alive(pid, started) else None
+    lives = told["boot"] == proc.boot_id() and proc.alive(pid, started)
+    return Running(pid, started, told["socket"]) if lives else None
 
 
 def look(checkout: Checkout) -> Situation:
     """How the checkout is. Never raises for what it finds: that is `error`."""
     told = state.read(checkout.state_file)
-    if told is None or (told.get("root") != str(checkout.root) and _is_copy(told)):
+    if told is None or _is_copy(checkout, told):
         return Situation(_nothing(checkout))
     fields = {key: told.get(key) for key in STATUS}
-    if told["root"] != str(checkout.root):
-        return _moved(checkout, told, fields)
+    if _has_moved(checkout, told):
+        return _moved(told, fields)
     ended = not told["socket"]  # in order: it has said its last word
     if ended:
         return Situation({**fields, "supervisor": None}, Reported(told["error"]) if told.get("error") else None)
@@ -68,6 +77,9 @@ def _asked(running: Running, fields: dict[str, Any]) -> Situation:
 
 def left(checkout: Checkout) -> list[int]:
     """The pids that a supervisor which was killed has left running."""
+    told = state.read(checkout.state_file)
+    if told is not None and _has_moved(checkout, told):
+        return ledger.left(checkout.ledger_file, Path(told["root"]), told["worktree"], told["ports"])
     named = state.named(checkout)
     return ledger.left(checkout.ledger_file, checkout.root, named.worktree, named.ports)
 
@@ -78,19 +90,22 @@ def _nothing(checkout: Checkout) -> dict[str, Any]:
     return {**nothing, "worktree": named.worktree, "ports": named.ports}
 
 
-def _is_copy(told: dict[str, Any]) -> bool:
+def _is_copy(checkout: Checkout, told: dict[str, Any]) -> bool:
     """Whether the state was copied with its checkout, which is still where it was."""
-    return (Path(str(told.get("root"))) / ".software-factory" / "state.json").exists()
+    was = Path(str(told.get("root")))
+    return was != checkout.root and was.joinpath(checkout.state_dir.name, "state.json").exists()
 
 
-def _moved(checkout: Checkout, told: dict[str, Any], fields: dict[str, Any]) -> Situation:
-    was = str(told["root"])
-    pid, started = told["supervisor"]["pid"], told["started"]
-    if told["boot"] != proc.boot_id() or not proc.alive(pid, started):
-        return Situation(_stopped(fields), Moved(was=was, leftover=""))
-    return Situation(
-        {**fields, "state": "failed"}, Moved(was=was, pids=[pid], leftover=f"; its supervisor {pid} lives")
-    )
+def _has_moved(checkout: Checkout, told: dict[str, Any]) -> bool:
+    return told.get("root") != str(checkout.root) and not _is_copy(checkout, told)
+
+
+def _moved(told: dict[str, Any], fields: dict[str, Any]) -> Situation:
+    running = _running(told)
+    if running is None:
+        return Situation(_stopped(fields), Moved(was=told["root"], leftover=""))
+    leftover = f"; its supervisor {running.pid} lives"
+    return Situation({**fields, "state": "failed"}, Moved(was=told["root"], pids=[running.pid], leftover=leftover))
 
 
 def _unwatched(services: list[dict[str, Any]], living: list[int]) -> list[dict[str, Any]]:

@@ -158,7 +158,7 @@ class Service(Model):
         Annotated[Healthcheck, BeforeValidator(_healthcheck, json_schema_input_type=str | Healthcheck)] | None
     ) = None
     url: str | None = None
-    ports: Ports = {}
+    ports: Ports | None = Field(None, description="The ports that it listens on, where names do not tell")
     stop: Annotated[Stop, BeforeValidator(_stop, json_schema_input_type=str | Stop)] = Stop()
     cwd: RepoPath = "."
     restart: Literal["no", "on-failure", "always"] = "on-failure"

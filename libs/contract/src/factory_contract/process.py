@@ -74,14 +74,15 @@ class Children:
         cwd: Path,
         output: Callable[[bytes], None],
         stays: bool = False,
-        record: bool = True,
+        beside: bool = False,
     ) -> Child:
         """Starts `command` in a shell; `output` gets what it writes, stdout and stderr as they come.
 
         stays: give it a stdin that never ends, because some dev servers leave when theirs does.
-        record: write it into the ledger first; not for probes, which come every few seconds.
+        beside: it comes and goes beside a service, as probes and `stop` commands do. All others are written into the ledger
+        first, and what goes into the background with their FACTORY_HOST is theirs.
         """
-        key = self._ledger.intend(owner, command) if self._ledger and record else None
+        key = self._ledger.intend(owner, command) if self._ledger and not beside else None
         try:
             popen = subprocess.Popen(
                 ["/bin/sh", "-c", command],
@@ -97,7 +98,7 @@ class Children:
             if self._ledger and key:
                 self._ledger.ended(key)
             raise CannotStart(command=command, why=f"{e.strerror}: {e.filename or cwd}") from e
-        child = Child(popen, owner, key, env.get("FACTORY_HOST", ""))
+        child = Child(popen, owner, key, env.get("FACTORY_HOST", "") if not beside else "")
         self._living[child.pid] = child
         if self._ledger and key:
             self._ledger.started(key, owner, child.pid, child.started)

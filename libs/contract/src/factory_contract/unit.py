@@ -229,8 +229,15 @@ class Unit:
                     self._is_ready()
                     return True
             if time.monotonic() >= deadline:
-                raise unused or NotReady(**self._where(), seconds=allowed, detail=outcome.detail)
+                raise unused or self._not_ready(allowed, outcome)
             pause = min(pause * SLOWER, LONGEST_LOOK)
+
+    def _not_ready(self, seconds: float, outcome: health.Outcome) -> NotReady:
+        hint = ""
+        if self.service.healthcheck is None:
+            names = ", ".join(self._home.environment.ports_of(self.name))
+            hint = f"If {self.name} does not listen on {names}, say `ports: []`; if it does so elsewhere, write a healthcheck."
+        return NotReady(**self._where(), seconds=seconds, detail=outcome.detail, hint=hint)
 
     async def _until_end(self, child: Child) -> None:
         """Looks at a ready service until its process ends; `unhealthy` is a state, no reason to end it."""
@@ -285,6 +292,7 @@ class Unit:
             env=environment.of(self.name),
             cwd=environment.root / self.service.cwd,
             output=self._log.feed,
+            beside=True,
         )
         try:
             await asyncio.wait([stopper.exit], timeout=timeout)
@@ -326,7 +334,7 @@ class Unit:
             env=environment.of(self.name),
             cwd=environment.root / self.service.cwd,
             output=lambda data: said.extend(data[:2000]),
-            record=False,
+            beside=True,
         )
         try:
             code = await probe.wait()

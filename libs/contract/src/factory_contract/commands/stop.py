@@ -23,7 +23,7 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
 
 def stop(checkout: Checkout, out: Output) -> tuple[list[str], list[int]]:
     """The names of the services that were ended, and the pids of what was left behind. Raises LeftBehind."""
-    running = live.supervisor(checkout)
+    running = live.supervisor(checkout) or live.supervisor_before_the_move(checkout)
     names: list[str] = []
     if running is not None:
         fields, _ = live.look(checkout)

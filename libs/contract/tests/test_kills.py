@@ -1,0 +1,278 @@
+"""What goes wrong: crashes, kills, strangers on ports, apps that do not listen. Each ends in a named state and a clean machine."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factory_contract import proc
+
+WEB = "name: a\nservices:\n  web: {command: exec python3 serve.py $WEB_PORT}\n"
+# double fork, session of its own, working directory /: as daemons do
+DAEMON = """
+import os, sys, time
+pid = os.path.abspath(sys.argv[1])
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+os.chdir("/")
+open(pid + ".part", "w").write(str(os.getpid())); os.rename(pid + ".part", pid)
+time.sleep(60)
+"""
+
+
+def daemon_pid(repo: Any) -> int:
+    return int((repo.root / "pid").read_text())
+
+
+def test_a_service_that_crashes(make_repo: Callable[..., Any]) -> None:
+    """start fails with the service, its exit code, its last lines and what to do; nothing else is left running either."""
+    repo = make_repo(
+        WEB + "  bad:\n    command: echo starting; echo boom >&2; exit 9\n    depends_on: [web]\n    restart: no\n"
+    )
+    done = repo.run("start", "--json")
+    told = json.loads(done.stdout)
+    error = told["error"]
+    assert (done.returncode, told["ok"], error["code"], error["service"]) == (1, False, "service_exited", "bad")
+    assert error["exit_code_of_command"] == 9
+    assert error["log_tail"] == ["starting", "boom"]
+    assert "factory logs --service bad" in error["hint"]
+    assert repo.processes() == []
+    assert repo.listened() == []
+    status = repo.json("status", code=3)
+    assert (status["state"], status["error"]["code"]) == ("failed", "service_exited")
+    assert {s["name"]: s["state"] for s in status["services"]} == {"web": "stopped", "bad": "failed"}
+    text = repo.run("start").stderr
+    assert "| boom" in text
+    assert "bad ended with exit code 9 before it was ready" in text
+
+
+@pytest.mark.parametrize(
+    ("service", "code", "exit_code"),
+    [
+        ("{command: sleep 60, healthcheck: {command: 'exit 1', interval: 0.1, retries: 1, start_period: 0.3}}", "not_ready", 3),
+        ("{command: 'exit 0'}", "service_left", 1),
+        ("{type: task, command: 'exit 4'}", "task_failed", 1),
+        ("{command: sleep 60, healthcheck: {http: /, start_period: 0.1}}", "bad_address", 2),
+        ("{command: sleep 60, env: {A: '${NOPE}'}}", "undefined_variable", 2),
+        ("{type: docker-compose, compose_file: compose.yaml}", "compose_comes_later", 4),
+        ("{command: 'sleep 60 # $X_PORT', healthcheck: {command: 'true', interval: 0.1, retries: 1, start_period: 0.3}}", "port_unused", 3),
+    ],
+)  # fmt: skip
+def test_other_failed_starts(make_repo: Callable[..., Any], service: str, code: str, exit_code: int) -> None:
+    """Each kind has its own code, and leaves nothing."""
+    repo = make_repo(f"name: a\nservices:\n  x: {service}\n")
+    assert repo.json("start", code=exit_code)["error"]["code"] == code
+    assert repo.processes() == []
+
+
+def test_a_seed_that_fails(make_repo: Callable[..., Any]) -> None:
+    """The app was ready, its data is not: start fails with the command and its output."""
+    repo = make_repo(WEB + "seed: [echo one, 'echo two; exit 5', echo three]\n")
+    error = repo.json("start", code=1)["error"]
+    assert (error["code"], error["log_tail"]) == ("seed_failed", ["two"])
+    assert repo.processes() == []
+
+
+def test_an_app_that_goes_into_the_background(make_repo: Callable[..., Any]) -> None:
+    """It is named, and the daemon is found by what it was started with and ended."""
+    repo = make_repo(
+        "name: a\nservices:\n  x: {command: 'python3 daemon.py pid; while [ ! -e pid ]; do sleep 0.02; done'}\n"
+    )
+    repo.write("daemon.py", DAEMON)
+    error = repo.json("start", code=1)["error"]
+    assert error["code"] == "service_left"
+    assert "foreground" in error["message"]
+    assert proc.look(daemon_pid(repo)) is None
+    assert repo.processes() == []
+
+
+def test_stop_ends_what_went_into_the_background(make_repo: Callable[..., Any], until: Callable[..., Any]) -> None:
+    """A daemon beside its service is part of it, and an app that ignores SIGTERM is killed after its own wait."""
+    repo = make_repo("""
+name: a
+services:
+  x: {command: "python3 daemon.py pid; trap '' TERM; while :; do sleep 0.1; done", stop: {timeout: 0.5}}
+""")
+    repo.write("daemon.py", DAEMON)
+    repo.json("start")
+    until(lambda: (repo.root / "pid").exists())
+    pid = daemon_pid(repo)
+    assert proc.look(pid)
+    begun = time.monotonic()
+    repo.json("stop")
+    assert 0.5 < time.monotonic() - begun < 8
+    assert proc.look(pid) is None
+    assert repo.processes() == []
+
+
+def test_a_killed_child_comes_back(
+    make_repo: Callable[..., Any], until: Callable[..., Any], kill: Callable[..., Any]
+) -> None:
+    """By its policy: on-failure starts it again and counts; with `restart: no` it stays away and the app is degraded."""
+    repo = make_repo(WEB + "  once: {command: exec sleep 60, restart: no}\n")
+    repo.json("start")
+    first = repo.service("web")["pid"]
+    kill(first)
+    until(lambda: repo.service("web")["state"] == "ready" and repo.service("web")["pid"] != first)
+    assert repo.service("web")["restarts"] == 1
+    kill(repo.service("once")["pid"])
+    until(lambda: repo.service("once")["state"] == "exited")
+    status = repo.json("status", code=3)
+    assert status["state"] == "degraded"
+    assert repo.service("once")["exit_code"] == 137
+    assert repo.json("start")["state"] == "ready", "start brings back what has ended"
+
+
+def test_health_over_time(make_repo: Callable[..., Any], until: Callable[..., Any]) -> None:
+    """A ready service that stops answering is unhealthy, the app degraded; when it answers again both are ready."""
+    repo = make_repo(
+        "name: a\nservices:\n  x: {command: exec sleep 60, healthcheck: {command: test -e well, interval: 0.1, retries: 2}}\n"
+    )
+    repo.write("well", "")
+    repo.json("start")
+    (repo.root / "well").unlink()
+    until(lambda: repo.json("status", code=None)["state"] == "degraded")
+    assert repo.service("x")["state"] == "unhealthy"
+    assert "ended with 1" in repo.service("x")["health"]["detail"]
+    repo.write("well", "")
+    until(lambda: repo.json("status", code=None)["state"] == "ready")
+
+
+def test_a_line_in_the_log_can_be_the_sign(make_repo: Callable[..., Any]) -> None:
+    """`healthcheck: {log: …}` waits for the line, not for the process."""
+    repo = make_repo("""
+name: a
+services:
+  x: {command: "sleep 0.5; echo listening now; touch said; exec sleep 60", healthcheck: {log: "^listening"}}
+  y: {command: "test -e said && exec sleep 60", depends_on: x, restart: no}
+""")
+    assert repo.json("start")["state"] == "ready"
+
+
+def test_a_killed_supervisor(make_repo: Callable[..., Any], kill: Callable[..., Any]) -> None:
+    """status names it and what it has left; clean ends that, daemons too; nothing else is touched."""
+    repo = make_repo(WEB + "  x: {command: python3 daemon.py pid; exec sleep 60, healthcheck: test -e pid}\n")
+    repo.write("daemon.py", DAEMON)
+    started = repo.json("start")
+    kill(started["supervisor"]["pid"])
+    status = repo.json("status", code=3)
+    assert (status["state"], status["error"]["code"]) == ("failed", "supervisor_gone")
+    pids = status["error"]["pids"]
+    assert {repo.service("web")["pid"], daemon_pid(repo)} <= set(pids)
+    assert repo.json("restart", code=3)["error"]["code"] == "supervisor_gone"
+    assert sorted(repo.json("clean")["leftovers"]) == pids
+    assert [pid for pid in pids if proc.look(pid)] == []
+    assert repo.json("status", code=3)["state"] == "stopped"
+
+
+def test_start_after_a_killed_supervisor(make_repo: Callable[..., Any], kill: Callable[..., Any]) -> None:
+    """What it has left is ended first, and the ports are the same again."""
+    repo = make_repo(WEB)
+    started = repo.json("start")
+    kill(started["supervisor"]["pid"])
+    done = repo.run("start", "--json")
+    again = json.loads(done.stdout)
+    assert again["state"] == "ready"
+    assert again["ports"] == started["ports"]
+    assert "an earlier supervisor has left" in (repo.root / ".software-factory/logs/factory/supervisor.log").read_text()
+    assert len(repo.processes()) == 1
+
+
+def test_ctrl_c_during_start_leaves_nothing(make_repo: Callable[..., Any], until: Callable[..., Any]) -> None:
+    """Exit code 130, the service and the supervisor are gone."""
+    repo = make_repo(WEB + "  slow: {command: exec sleep 60, healthcheck: 'false'}\n")
+    for how in (signal.SIGINT, signal.SIGTERM):
+        starting = repo.popen("start", "--json")
+        until(lambda: len(repo.processes()) >= 2)
+        supervisor = until(lambda: repo.json("status", code=3)["supervisor"])["pid"]
+        starting.send_signal(how)
+        out, _ = starting.communicate(timeout=30)
+        assert (starting.returncode, json.loads(out)["error"]["code"]) == (130, "interrupted")
+        assert repo.processes() == []
+        assert proc.look(supervisor) is None
+        assert repo.json("status", code=3)["state"] == "stopped"
+
+
+def test_start_that_is_killed_midway(
+    make_repo: Callable[..., Any], until: Callable[..., Any], kill: Callable[..., Any]
+) -> None:
+    """Its supervisor goes on by itself and ends in a named state."""
+    repo = make_repo(WEB + "  slow: {command: 'sleep 1; touch up; exec sleep 60', healthcheck: test -e up}\n")
+    starting = repo.popen("start")
+    until(lambda: repo.processes())
+    kill(starting.pid)
+    starting.wait()
+    starting.communicate()
+    until(lambda: repo.json("status", code=None)["state"] == "ready")
+
+
+def test_a_stranger_on_the_port(make_repo: Callable[..., Any], until: Callable[..., Any]) -> None:
+    """A port that is stolen between lease and bind: the app is not called ready, the thief is named."""
+    repo = make_repo(
+        "name: a\nservices:\n  web: {command: 'sleep 1.5; exec python3 serve.py $WEB_PORT', restart: no}\n"
+    )
+    starting = repo.popen("start", "--json")
+    port = until(lambda: repo.processes() and repo.ports().get("WEB_PORT"))
+    with socket.create_server(("127.0.0.1", port)):
+        out, _ = starting.communicate(timeout=30)
+    error = json.loads(out)["error"]
+    assert (starting.returncode, error["code"]) == (4, "foreign_listener")
+    assert f"pid {os.getpid()}" in error["message"]
+    assert repo.processes() == []
+
+
+def test_a_fixed_port_that_is_taken(make_repo: Callable[..., Any]) -> None:
+    """Said before anything is started, with the owner's name."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        repo = make_repo(WEB.replace("$WEB_PORT", f"$WEB_PORT, ports: {{WEB_PORT: {port}}}"))
+        error = repo.json("start", code=4)["error"]
+    assert (error["code"], f"pid {os.getpid()}" in error["message"]) == ("port_taken", True)
+    assert repo.json("start")["ports"] == {"WEB_PORT": port}
+
+
+def test_a_moved_and_a_copied_checkout(make_repo: Callable[..., Any], tmp_path: Path) -> None:
+    """A copy is a checkout of its own and cannot end the original; one that has moved is named, and cleaned."""
+    repo = make_repo(WEB)
+    started = repo.json("start")
+    shutil.copytree(repo.root, tmp_path / "copy", ignore=lambda *_: ["supervisor.lock"])
+    copy = make_repo(name="copy")
+    assert copy.json("status", code=3)["state"] == "stopped"
+    assert copy.json("stop")["stopped"] == []
+    told = copy.json("start")
+    assert told["ports"] != started["ports"]
+    assert told["worktree"] != started["worktree"]
+    copy.json("clean")
+    assert repo.json("status")["state"] == "ready"
+
+    moved = repo.root.rename(tmp_path / "moved")
+    repo.root = moved
+    status = repo.json("status", code=3)
+    assert (status["state"], status["error"]["code"]) == ("failed", "moved")
+    repo.json("clean")
+    assert proc.look(started["supervisor"]["pid"]) is None
+    assert proc.look(started["services"][0]["pid"]) is None
+
+
+def test_much_output(make_repo: Callable[..., Any]) -> None:
+    """Tens of megabytes of log: the files turn over, status goes on answering."""
+    repo = make_repo("""
+name: a
+services:
+  loud: {command: "yes 'a line that is said again and again, to fill the log' | head -c 25000000; touch done; exec sleep 60"}
+""")
+    repo.json("start")
+    deadline = time.monotonic() + 30
+    while not (repo.root / "done").exists():
+        assert repo.json("status")["state"] == "ready"
+        assert time.monotonic() < deadline
+    sizes = [p.stat().st_size for p in (repo.root / ".software-factory/logs").glob("loud.log*")]
+    assert 2 <= len(sizes) <= 4
+    assert max(sizes) < 11_000_000
