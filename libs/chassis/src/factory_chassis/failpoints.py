@@ -1,13 +1,16 @@
-"""Named places where a test can kill or stall this process: FACTORY_FAILPOINT=name:kill9|stop|sleep=SECONDS[:times]."""
+"""Named places where a test can kill or stall this process: FACTORY_FAILPOINT=name:kill9|stop|sleep=SECONDS[:times].
 
+Several stand with commas between. A sleep holds up the work at that place and leaves the loop free.
+"""
+
+import asyncio
 import os
 import signal
-import time
 
 _hits: dict[str, int] = {}
 
 
-def reached(name: str) -> None:
+async def reached(name: str) -> None:
     """Does what FACTORY_FAILPOINT asks for at this place; nothing where it asks for nothing."""
     wanted = os.environ.get("FACTORY_FAILPOINT")
     if not wanted:
@@ -24,4 +27,4 @@ def reached(name: str) -> None:
         elif act == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif act.startswith("sleep="):
-            time.sleep(float(act.removeprefix("sleep=")))
+            await asyncio.sleep(float(act.removeprefix("sleep=")))

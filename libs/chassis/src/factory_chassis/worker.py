@@ -31,7 +31,15 @@ log = structlog.get_logger()
 Handler = Callable[[Work], Awaitable[ev.Event]]
 ErrandHandler = Callable[[Errand, Job], Awaitable[str]]
 REFUSED = 1.0  # seconds before a hint that came while we stop is given out again: at once it would come back to us
-POSTGRES_AWAY = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
+POSTGRES_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,  # it shuts down, or has just started and recovers
+    asyncpg.InsufficientResourcesError,  # too many connections, no memory, disk full
+    asyncpg.ReadOnlySQLTransactionError,
+)
 
 
 class Worker:
@@ -75,7 +83,7 @@ class Worker:
         assert isinstance(hint, messages.Hint)
         if self.stopping:
             return await message.nack(delay=REFUSED)
-        failpoints.reached(f"{self.role}.before_claim")
+        await failpoints.reached(f"{self.role}.before_claim")
         try:
             job = await self._claim(hint.job_id)
         except POSTGRES_AWAY as e:
@@ -99,7 +107,7 @@ class Worker:
         structlog.contextvars.bind_contextvars(job_id=job.id)
         try:
             while job.lease_epoch == epoch and job.lease_owner is not None and State(job.state) in self.handlers:
-                failpoints.reached(f"{self.role}.{job.state}.claimed")
+                await failpoints.reached(f"{self.role}.{job.state}.claimed")
                 done = await self._one_state(job)
                 if done is None:
                     return
@@ -136,7 +144,7 @@ class Worker:
     async def _outcome(self, work: Work) -> ev.Event | None:
         """Runs the handler in a task of its own, so that it alone is cancelled; None where it was fenced."""
         handler = self.handlers[State(work.job.state)]
-        task = asyncio.ensure_future(handler(work))
+        task = asyncio.ensure_future(self._handled(handler, work))
         self._running[work.job.id] = (work, task)
         try:
             async with asyncio.timeout(PHASES[State(work.job.state)].within):
@@ -185,6 +193,10 @@ class Worker:
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await asyncio.wait_for(task, self.grace)
 
+    async def _handled(self, handler: Handler, work: Work) -> ev.Event:
+        await failpoints.reached(f"{self.role}.{work.job.state}.working")
+        return await handler(work)
+
     async def _keep_log(self, work: Work, event: ev.Event | None) -> ev.Event | None:
         """The stage's log goes to the artifact store; a failure then links to it."""
         name = f"{work.job.state}.r{work.job.round}.a{work.job.attempt}.log"
@@ -205,7 +217,7 @@ class Worker:
 
     async def _apply(self, work: Work, event: ev.Event) -> Job | None:
         """Writes the outcome; while Postgres is away it waits, for the work is done and must not be lost."""
-        failpoints.reached(f"{self.role}.{work.job.state}.before_apply")
+        await failpoints.reached(f"{self.role}.{work.job.state}.before_apply")
         while True:
             try:
                 return await self.line.apply(work.job, event, actor=self.owner, epoch=work.epoch)

@@ -142,7 +142,7 @@ def make_plan(
     notes += [f"Open issue that may belong to it: {title}" for title in issues if words_of(title) & wanted][:3]
     return Plan(
         title=earlier.title if earlier else title_of(text),
-        problem=" ".join(text.split())[:1200],
+        problem=text[:1200],
         scope="Only what the criteria ask for; everything else stays as it is.",
         criteria=kept + new,
         files=touched,

@@ -109,6 +109,8 @@ class Checkout:
     def _replace(self, step: Replace) -> Done:
         path = self._inside(step.path)
         before = _read(path)
+        if step.new in before and (step.old not in before or step.old in step.new):
+            return Done()  # a round that was cut short begins again on the tree that it left
         found = before.count(step.old)
         if found != 1:
             raise StepFailed(f"{step.path} holds the text to replace {found} times, not once: {step.old[:200]!r}")
