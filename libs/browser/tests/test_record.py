@@ -380,7 +380,8 @@ async def test_webrtc_does_not_go_round_the_proxy() -> None:
     [
         ({"primary": "wbe"}, "the primary service “wbe” has no url"),
         ({"size": (1281, 720)}, "the size 1281x720 has a side that is odd"),
-        ({"storage_state": Path("/nowhere.json")}, "there is no storage state at /nowhere.json"),
+        ({"storage_state": Path(__file__)}, "test_record.py is no JSON"),
+        ({"storage_state": Path("/nowhere.json")}, "the storage state /nowhere.json cannot be read: No such file"),
     ],
 )
 async def test_a_plan_that_cannot_be_used_is_refused_first(tmp_path: Path, change: dict[str, object], why: str) -> None:

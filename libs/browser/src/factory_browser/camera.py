@@ -24,7 +24,7 @@ QUALITY = 85
 ACTIONS = ScreencastActionStyle(
     title="display: none",  # Playwright's own is code, and tells what is filled into a password
     highlight="border: 3px solid #f59e0b; border-radius: 6px; background: rgba(245, 158, 11, .12)",
-    point="width: 40px; height: 40px; margin: -20px; border-radius: 50%; background: rgba(245, 158, 11, .45)",
+    point="width: 40px; height: 40px; border-radius: 50%; background: rgba(245, 158, 11, .45)",
 )
 # Draws a frame round an element, in the top layer and by CSSOM, which no content security policy forbids.
 SPOTLIGHT = """(element, ms) => {
@@ -71,14 +71,18 @@ class Camera:
         self._open = list(chapters)
         self._chapters += chapters
         self._film.roll()
-        began = time.monotonic()
+        await asyncio.gather(self._hold(CARD_S), self._draw(steps))
+
+    async def _hold(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._cut()
+
+    async def _draw(self, steps: Sequence[str]) -> None:
         counts = [f"{number} / {len(steps)}" for number in range(1, len(steps) + 1)]
         self._captions = [
             {state: await self._cards.caption(text, state, count) for state in ("doing", "done")}
             for text, count in zip(steps, counts, strict=True)
         ]
-        await asyncio.sleep(max(0.0, CARD_S - (time.monotonic() - began)))
-        self._cut()
 
     async def follow(self, page: Page) -> None:
         """From now on this page is filmed; `show` brings it on."""

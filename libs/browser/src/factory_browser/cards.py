@@ -13,14 +13,13 @@ MARKS = {"doing": "›", "done": "✓", "failed": "✗"}
 STYLE = """
 * { margin: 0; box-sizing: border-box }
 body { background: #0f172a; color: #f1f5f9; font-family: system-ui, "DejaVu Sans", sans-serif; overflow: hidden }
-.strip { height: 100%; display: flex; align-items: center; gap: 14px; padding: 0 24px; font-size: 18px; white-space: nowrap;
-         border-top: 1px solid #1e293b }
+.strip { height: 100%; display: flex; align-items: center; gap: 14px; padding: 0 24px; font-size: 18px; white-space: nowrap }
 .strip .text { overflow: hidden; text-overflow: ellipsis }
 .strip .count { margin-left: auto; color: #64748b; font-size: 15px; font-variant-numeric: tabular-nums }
 .mark { font-weight: 700; font-size: 20px }
 .card { height: 100%; display: flex; flex-direction: column; justify-content: center; gap: 20px; padding: 0 9% }
 .card .over { color: #7dd3fc; font-size: 20px; letter-spacing: .04em }
-.card h1 { font-size: 44px; line-height: 1.2; font-weight: 700; display: -webkit-box; -webkit-box-orient: vertical;
+.card h1 { font-size: 44px; line-height: 1.2; font-weight: 700; text-wrap: balance; display: -webkit-box; -webkit-box-orient: vertical;
            -webkit-line-clamp: 5; overflow: hidden; overflow-wrap: anywhere }
 .card .under { color: #94a3b8; font-size: 22px; line-height: 1.4; display: -webkit-box; -webkit-box-orient: vertical;
                -webkit-line-clamp: 3; overflow: hidden; overflow-wrap: anywhere }

@@ -42,8 +42,8 @@ class Plan:
             raise PlanInvalid(f"the primary service “{self.primary}” has no url")
         if any(side % 2 or not 320 <= side <= 3840 for side in self.size):
             raise PlanInvalid(f"the size {self.size[0]}x{self.size[1]} has a side that is odd or not within 320…3840")
-        if self.storage_state and not self.storage_state.is_file():
-            raise PlanInvalid(f"there is no storage state at {self.storage_state}")
+        if self.storage_state:
+            _check_storage(self.storage_state)
 
     def as_json(self) -> str:
         """What `from_json` reads back."""
@@ -75,6 +75,17 @@ class Plan:
             raise PlanInvalid(f"its scenarios are not valid: {e}") from e
         except (TypeError, ValueError, AttributeError) as e:
             raise PlanInvalid(f"it lacks a key or has one of another type: {e}") from e
+
+
+def _check_storage(path: Path) -> None:
+    try:
+        state = json.loads(path.read_text())
+    except OSError as e:
+        raise PlanInvalid(f"the storage state {path} cannot be read: {e.strerror}") from e
+    except ValueError as e:
+        raise PlanInvalid(f"the storage state {path} is no JSON: {e}") from e
+    if not isinstance(state, dict) or not {"cookies", "origins"} <= set(state):
+        raise PlanInvalid(f"the storage state {path} has no cookies and origins, as Playwright's has")
 
 
 def _read(written: Mapping[str, Any]) -> dict[str, Any]:
