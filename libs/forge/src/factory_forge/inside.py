@@ -18,12 +18,25 @@ from .git import AUTHOR_EMAIL, AUTHOR_NAME
 INDEX = ".git/factory-index"
 BUNDLE = ".git/factory.bundle"
 OURS = ".software-factory"  # the contract's own directory: never committed
-AUTHOR = {
+DEEPEST = 10  # repositories within repositories
+ENVIRONMENT = {
     "GIT_AUTHOR_NAME": AUTHOR_NAME,
     "GIT_AUTHOR_EMAIL": AUTHOR_EMAIL,
     "GIT_COMMITTER_NAME": AUTHOR_NAME,
     "GIT_COMMITTER_EMAIL": AUTHOR_EMAIL,
+    "LC_ALL": "C",  # a message is read here
 }
+# No discovery: where an agent has deleted .git, the repository around the node's directory is not ours to touch.
+OPTIONS = (
+    "--git-dir=.git",
+    "--work-tree=.",
+    "--literal-pathspecs",
+    *("-c", "core.hooksPath=/dev/null"),
+    *("-c", "core.fsmonitor=false"),
+    *("-c", "core.quotePath=false"),
+    *("-c", "gc.auto=0"),
+    *("-c", "maintenance.auto=false"),
+)
 
 
 class Place(Protocol):
@@ -59,54 +72,84 @@ class GitInside:
     async def _git(
         self, *args: str, env: Mapping[str, str] | None = None, stdin: bytes = b"", ok: tuple[int, ...] = (0,)
     ) -> str:
-        argv = [
-            "git",
-            "-c",
-            "core.hooksPath=/dev/null",
-            "-c",
-            "core.fsmonitor=false",
-            "-c",
-            "core.quotePath=false",
-            *args,
-        ]
-        done = await self.place.exec(argv, env={**AUTHOR, **(env or {})}, stdin=stdin, timeout=300, max_output=8 << 20)
+        """What it printed, as it is. Raises FactoryError."""
+        done = await self._run(args, env, stdin)
+        if done.code not in ok and b".lock': File exists" in done.stderr:
+            # Left by a git that was killed with its agent or builder; nobody else works here while a round is closed.
+            await self.place.exec(["find", ".git", "-name", "*.lock", "-type", "f", "-delete"], timeout=60)
+            done = await self._run(args, env, stdin)
         if done.code not in ok:
             said = done.stderr.decode(errors="replace").strip()[-2000:]
             raise FactoryError(
                 f"git {args[0]} in the sandbox: {said or f'exit code {done.code}'}", code="git_inside", log_tail=said
             )
-        return done.stdout.decode(errors="replace").strip()
+        return done.stdout.decode(errors="replace")
+
+    async def _run(self, args: Sequence[str], env: Mapping[str, str] | None, stdin: bytes) -> Any:
+        env = ENVIRONMENT | dict(env or {})
+        return await self.place.exec(["git", *OPTIONS, *args], env=env, stdin=stdin, timeout=300, max_output=8 << 20)
+
+    async def _hash(self, *args: str, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> str:
+        return (await self._git(*args, env=env, stdin=stdin)).strip()
+
+    async def _list(self, *args: str, env: Mapping[str, str] | None = None) -> list[str]:
+        """The records of an answer with -z."""
+        return [record for record in (await self._git(*args, env=env)).split("\0") if record]
 
     async def commit(self, parent: str, message: str) -> Commit:
         """The whole tree as one commit on `parent`, whatever the agent did with commits, amends and branches.
 
-        Made by commit-tree from an index of its own; afterwards the branch, HEAD and index stand at it.
+        Made by commit-tree from an index of its own; afterwards the branch, HEAD and index stand at it, or at the
+        parent where nothing has changed.
         """
         env = {"GIT_INDEX_FILE": INDEX}
         await self._git("read-tree", parent, env=env)
+        linked = await self._unwrapped(env)
         await self._git("add", "-A", env=env)
+        if linked:
+            await self._git("rm", "-rfq", "--cached", "--ignore-unmatch", "--", *linked, env=env)
         await self._git("reset", "-q", parent, "--", OURS, env=env)  # as it was in the parent, in the index alone
-        tree = await self._git("write-tree", env=env)
-        files = await self._git("diff-tree", "-r", "--name-only", "--no-ext-diff", parent, tree)
-        if not files:
-            return Commit(parent, parent, ())
-        sha = await self._git("commit-tree", tree, "-p", parent, stdin=message.encode())
+        tree = await self._hash("write-tree", env=env)
+        files = await self._list("diff-tree", "-r", "-z", "--name-only", "--no-ext-diff", parent, tree)
+        sha = parent
+        if files:
+            said = message.replace("\0", "").encode(errors="replace")
+            sha = await self._hash("commit-tree", tree, "-p", parent, stdin=said)
         await self._stand_at(sha)
-        return Commit(sha, parent, tuple(files.splitlines()))
+        return Commit(sha, parent, tuple(files))
+
+    async def _unwrapped(self, env: Mapping[str, str]) -> list[str]:
+        """Makes plain directories of new repositories within: they would become submodules that nobody can fetch.
+
+        What is left are linked worktrees, whole copies of what is here: they stay, and stay out of the commit.
+        """
+        linked: list[str] = []
+        for _ in range(DEEPEST):
+            others = await self._list("ls-files", "-z", "--others", "--exclude-standard", env=env)
+            nested = [path for path in others if path.endswith("/")]
+            if nested == linked or not nested:
+                return nested
+            gits = [f"./{path}.git" for path in nested]
+            await self.place.exec(["find", *gits, "-maxdepth", "0", "-type", "d", "-exec", "rm", "-rf", "{}", "+"])
+            linked = nested
+        raise FactoryError("The repositories within the repository do not end.", code="git_inside")
 
     async def _stand_at(self, sha: str) -> None:
+        """The index becomes the commit's own, so that no bit that an agent has set hides a later change."""
+        await self.place.exec(["mv", "-f", INDEX, ".git/index"])
         await self._git("update-ref", f"refs/heads/{self.branch}", sha)
         await self._git("symbolic-ref", "HEAD", f"refs/heads/{self.branch}")
         await self._git("reset", "-q")
 
     async def dirt(self) -> list[str]:
-        """Paths that differ from HEAD, untracked ones included; the contract's own directory left out."""
-        said = await self._git("status", "--porcelain=v1", "--untracked-files=all", "--ignore-submodules=all", "-z")
-        paths = [entry[3:] for entry in said.split("\0") if len(entry) > 3]
-        return sorted(p for p in paths if not p.startswith(f"{OURS}/"))
+        """Paths that differ from HEAD, untracked ones included; the contract's own directory and worktrees left out."""
+        flags = ("--porcelain=v1", "--untracked-files=all", "--ignore-submodules=all", "--no-renames", "-z")
+        paths = [entry[3:] for entry in await self._list("status", *flags)]
+        return sorted(p for p in paths if not p.startswith(f"{OURS}/") and not p.endswith("/"))
 
     async def head(self) -> str:
-        return await self._git("rev-parse", "HEAD")
+        """The commit that HEAD names; empty where it names none."""
+        return (await self._git("rev-parse", "--quiet", "--verify", "HEAD^{commit}", ok=(0, 1, 128))).strip()
 
     async def bundle_to(self, dest: Path, base: str, sha: str) -> None:
         """Writes `base..sha` as a bundle to a file of ours."""
@@ -127,4 +170,4 @@ class GitInside:
         await self._git("update-ref", f"refs/heads/{self.branch}", sha)
         await self._git("symbolic-ref", "HEAD", f"refs/heads/{self.branch}")
         await self._git("reset", "-q", "--hard")
-        await self._git("clean", "-fdq", "-e", OURS)
+        await self._git("clean", "-ffdq", "-e", OURS)
