@@ -69,7 +69,8 @@ class Worker:
         self.owner, self.node, self.public_url, self.node_limit, self.grace = owner, node, public_url, node_limit, grace
         self.may_claim = may_claim
         self.stopping = False
-        self._running: dict[str, tuple[Work, asyncio.Task[ev.Event]]] = {}
+        # by job and epoch: a job may come back while its old handler still cleans up
+        self._running: dict[tuple[str, int], tuple[Work, asyncio.Task[ev.Event]]] = {}
 
     # ── hints ─────────────────────────────────────────────────────────────────
 
@@ -145,7 +146,7 @@ class Worker:
         """Runs the handler in a task of its own, so that it alone is cancelled; None where it was fenced."""
         handler = self.handlers[State(work.job.state)]
         task = asyncio.ensure_future(self._handled(handler, work))
-        self._running[work.job.id] = (work, task)
+        self._running[work.job.id, work.epoch] = (work, task)
         try:
             async with asyncio.timeout(PHASES[State(work.job.state)].within):
                 return await task
@@ -187,7 +188,7 @@ class Worker:
             )
             return ev.Faulted(failure=failure, facts=work.facts)
         finally:
-            self._running.pop(work.job.id, None)
+            self._running.pop((work.job.id, work.epoch), None)
             if not task.done():
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -234,16 +235,16 @@ class Worker:
 
     def fenced(self, job_id: str, epoch: int) -> None:
         """Somebody else holds the job now: end the handler and what it started. Call from the loop."""
-        running = self._running.get(job_id)
-        if running and running[0].epoch == epoch:
-            running[0].stopping = "fenced"
-            running[1].cancel()
+        if running := self._running.get((job_id, epoch)):
+            work, task = running
+            work.stopping = "fenced"
+            task.cancel()
 
     async def on_control(self, control: messages.Control) -> None:
-        """The row may have changed under us: look."""
-        running = self._running.get(control.job_id)
-        if running and running[0].epoch < control.epoch:
-            self.fenced(control.job_id, running[0].epoch)
+        """The row has changed under its holder: whoever has a lower epoch is out."""
+        for job_id, epoch in list(self._running):
+            if job_id == control.job_id and epoch < control.epoch:
+                self.fenced(job_id, epoch)
 
     async def stop(self) -> None:
         """No new claims; every handler saves what it can and its lease is handed back."""
