@@ -109,6 +109,9 @@ class Worker:
         try:
             while job.lease_epoch == epoch and job.lease_owner is not None and State(job.state) in self.handlers:
                 await failpoints.reached(f"{self.role}.{job.state}.claimed")
+                if self.stopping:
+                    await self._hand_back(job)
+                    return
                 done = await self._one_state(job)
                 if done is None:
                     return
@@ -255,6 +258,13 @@ class Worker:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=self.grace)
+
+    async def _hand_back(self, job: Job) -> None:
+        """What was claimed, or moved on to, while we stop is begun by somebody else."""
+        try:
+            await self.line.apply(job, ev.HandedBack(), actor=self.owner, epoch=job.lease_epoch)
+        except (StoreError, *POSTGRES_AWAY) as e:
+            log.warning("not handed back; its lease runs out", why=repr(e))
 
     # ── errands ───────────────────────────────────────────────────────────────
 
