@@ -146,7 +146,6 @@ async def test_an_update_that_asks_for_nothing_is_taken_once(store: Store, recor
     assert await store.create(project="shop", snapshot={}, repo=REPO, title="A job", request=refused) is None
 
 
-@pytest.mark.xfail(strict=True, reason="Store.create raises for the second of two")
 async def test_two_at_once_make_one_job(store: Store) -> None:
     """The second of two that take the same update at the same time waits, and makes none."""
     asked = request(source="telegram:bot:9")
@@ -449,7 +448,6 @@ async def test_cancel_takes_the_message_back(store: Store, records: Records) -> 
     assert (await records.requests(job.id))[-1].read_by == "dropped:2"
 
 
-@pytest.mark.xfail(strict=True, reason="Store.tell keeps the message of a move that is refused")
 async def test_a_reply_to_an_ended_job_stays_free_for_a_new_one(store: Store) -> None:
     """It is refused, and its source is not used up by that."""
     job = await at(store, S.READY_FOR_HUMAN_REVIEW)
@@ -461,7 +459,6 @@ async def test_a_reply_to_an_ended_job_stays_free_for_a_new_one(store: Store) ->
     assert made is not None
 
 
-@pytest.mark.xfail(strict=True, reason="Store.tell writes the message in a transaction of its own")
 async def test_a_message_and_its_move_are_written_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that dies between them must find the update untaken, or nobody would take the reply up."""
     job = await at(store, S.READY_FOR_HUMAN_REVIEW)
@@ -696,7 +693,6 @@ async def test_two_sweepers_count_one_try(store: Store) -> None:
     assert (after.attempt, after.lease_epoch) == (2, job.lease_epoch + 1)
 
 
-@pytest.mark.xfail(strict=True, reason="Store.apply decides what the sweep found anew on another row")
 @pytest.mark.parametrize("event", [ev.LeaseExpired(), ev.DeadlinePassed(), ev.SandboxLost(reason="unseen")])
 async def test_a_judgement_is_about_the_row_that_was_read(store: Store, event: ev.Event) -> None:
     """A slow sweeper, after another has swept and a new worker has begun, harms nobody."""

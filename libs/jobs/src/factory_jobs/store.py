@@ -18,6 +18,7 @@ from .job import Job
 from .machine import ERRAND_OWNER, PHASES, WORKING, Role, State
 from .queries import QUERIES
 
+JUDGED = (*ev.SWEPT, ev.SandboxLost)  # from outside these are about the row as it was read, and about no other
 LEASE = 30.0  # seconds
 HINT_AFTER = 15.0  # seconds before a hint is made again
 
@@ -47,6 +48,10 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     hint_no: int
 
 
+class _Taken(Exception):
+    """The same update, taken by two at once."""
+
+
 def to_job(row: asyncpg.Record) -> Job:
     return msgspec.convert(dict(row), Job)
 
@@ -72,16 +77,19 @@ class Store(Queries):
     async def create(
         self, *, project: str, snapshot: dict[str, Any], repo: str, title: str, request: NewRequest
     ) -> Job | None:
-        """A new job in `received`; None where the request's source was taken before."""
+        """A new job in `received`; None where the request's source was taken before, or is by another at once."""
         job_id = new_job_id()
         rounds, budget = snapshot.get("rounds", 5), snapshot.get("budget") or {}
-        async with self.pool.acquire() as c, c.transaction():
-            if await c.fetchval(QUERIES["known_source"], request.source):
-                return None
-            row = await c.fetchrow(QUERIES["insert_job"], job_id, project, snapshot, repo, title, rounds, budget)
-            if not await self._insert_request(c, job_id, request):
-                raise asyncpg.UniqueViolationError("the same update, taken by two at once")
-            await c.execute(QUERIES["insert_created"], job_id, request.author)
+        try:
+            async with self.pool.acquire() as c, c.transaction():
+                if await c.fetchval(QUERIES["known_source"], request.source):
+                    return None
+                row = await c.fetchrow(QUERIES["insert_job"], job_id, project, snapshot, repo, title, rounds, budget)
+                if not await self._insert_request(c, job_id, request):
+                    raise _Taken
+                await c.execute(QUERIES["insert_created"], job_id, request.author)
+        except _Taken:  # its job is rolled back
+            return None
         assert row is not None
         return to_job(row)
 
@@ -94,9 +102,15 @@ class Store(Queries):
         """Decides and writes the transition. Under a lease give its `epoch`; from outside give none.
 
         The row may have moved on meanwhile by an event from outside (a steer, a note): then it is read again and
-        decided anew, as long as the lease holds and the state is the one that the caller worked on.
+        decided anew, as long as the lease holds and the state is the one that the caller worked on. What the sweep
+        found is not: it was about the row as it was read, and every service sweeps.
         Returns the new row; the same row where the event was absorbed. Raises Fenced, Stale, IllegalMove.
         """
+        return await self._apply(self.pool, job, event, actor=actor, epoch=epoch, **data)
+
+    async def _apply(
+        self, c: Any, job: Job, event: ev.Event, *, actor: str, epoch: int | None = None, **data: Any
+    ) -> Job:
         state = job.state
         while True:
             try:
@@ -107,9 +121,13 @@ class Store(Queries):
                 return job
             told = msgspec.to_builtins(event) | data
             args = (job.id, job.version, epoch, event.kind, actor, told, msgspec.to_builtins(move))
-            if (row := await self.row("apply", *args)) is not None:
+            if (row := await c.fetchrow(QUERIES["apply"], *args)) is not None:
                 return to_job(row)
-            job = await self.get(job.id)
+            if epoch is None and isinstance(event, JUDGED):
+                raise Stale(job.id, found=event.kind, version=job.version)
+            row = await c.fetchrow(QUERIES["get"], job.id)
+            assert row is not None
+            job = to_job(row)
             if epoch is not None and (job.lease_epoch != epoch or job.lease_owner is None):
                 raise Fenced(job.id, epoch=epoch, now=job.lease_epoch)
             if epoch is not None and job.state != state:
@@ -124,17 +142,17 @@ class Store(Queries):
     async def tell(self, job_id: str, event: ev.Event, *, actor: str, request: NewRequest | None = None) -> Job | None:
         """Something from outside, with the message that said it. None where that message was taken before.
 
-        The message is stored first: where the transition then loses a race it is still there, unread, and the job's
-        next look finds it.
+        Both are written or neither: a message that moved nothing, since the table has no such move or its taker died,
+        is free to be taken again.
         """
         job = await self.get(job_id)
-        if request is not None:
-            async with self.pool.acquire() as c:
+        async with self.pool.acquire() as c, c.transaction():
+            if request is not None:
                 if await c.fetchval(QUERIES["known_source"], request.source):
                     return None
                 if isinstance(event, ev.FollowUp) and not await self._insert_request(c, job_id, request):
                     return None
-        return await self.apply(job, event, actor=actor)
+            return await self._apply(c, job, event, actor=actor)
 
     async def answer(self, job_id: str, event: ev.Answered, *, actor: str) -> Job:
         """Keeps the decision and goes on with it."""
