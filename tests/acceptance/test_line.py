@@ -22,7 +22,7 @@ async def test_a_message_becomes_a_pull_request_on_a_repo_that_is_not_the_pilot(
     assert project.git("rev-parse", job.branch) == job.proved_sha == job.pr.head
     assert "<h1>Lines</h1>" in project.git("show", f"{job.branch}:page.html")
     assert "<h1>Notes</h1>" in project.git("show", "main:page.html")
-    final = await project.shows("Ready for your review")
+    final = await project.shows("Ready for your review:")
     assert "unit: 5 passed" in final.text and "approved" in final.text
     video = await project.ada.wait_for(lambda m: m.media is not None, 30)
     assert video.media and video.media.kind == "video" and video.media.duration >= 2
@@ -90,7 +90,7 @@ async def test_a_reply_at_ready_is_the_next_change_on_the_same_pull_request(line
             ]
         )
     )
-    final = await project.shows("Ready for your review")
+    final = await project.shows("Ready for your review:")
     await project.ada.type("The heading should say Letters instead.", reply_to=final.message_id)
     second = await project.reach(job, "ready_for_human_review", request=2)
     assert second.pr and job.pr and second.pr.number == job.pr.number and second.branch == job.branch
@@ -104,7 +104,7 @@ async def test_a_reply_at_ready_is_the_next_change_on_the_same_pull_request(line
         await project.shows("Ready for your review", "Letters")
         if False
         else await project.ada.wait_for(
-            lambda m: m.from_bot and "Ready for your review" in m.text and m.message_id > final.message_id, 30
+            lambda m: m.from_bot and "Ready for your review:" in m.text and m.message_id > final.message_id, 30
         )
     )
     await project.ada.type("The heading should say Nothing.", reply_to=answer.message_id)

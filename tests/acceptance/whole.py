@@ -237,17 +237,17 @@ class Up:
         } | self.extra
         argv = [str(FACTORYCTL), "up", "--data", str(self.directory / "factory")]
         argv += ["--projects", str(self.directory / "factory-projects.yaml")]
+        runs = self._runs() + 1
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(argv, env=env, stdout=log, stderr=log, start_new_session=True)
         end = time.monotonic() + 120
-        while self.log.read_text().count("the factory runs:") < self.starts:
+        while self._runs() < runs:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise AssertionError(f"the factory does not come up:\n{self.log.read_text()[-3000:]}")
             time.sleep(0.1)
 
-    @property
-    def starts(self) -> int:
-        return self.log.read_text().count("starting planner")
+    def _runs(self) -> int:
+        return self.log.read_text().count("the factory runs:") if self.log.exists() else 0
 
     def kill(self) -> None:
         """All of it at once, as a power cut would: the command, its services, its servers."""

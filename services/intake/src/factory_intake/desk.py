@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import msgspec
 from factory_chassis.line import Line
 from factory_chassis.projects import Project, Projects, snapshot
 from factory_jobs import events as ev
-from factory_jobs.errors import NoSuchJob
+from factory_jobs.errors import IllegalMove, NoSuchJob
 from factory_jobs.ids import is_job_id
 from factory_jobs.job import Job
 from factory_jobs.machine import TERMINAL, State
+from factory_jobs.records import Request
 from factory_jobs.store import NewRequest
 from factory_telegram import words
 from factory_telegram.words import Button
@@ -21,10 +21,12 @@ from .allowlist import Refusal, allowed, may_decide
 from .incoming import Pressed, Said
 
 THANKS = re.compile(
-    r"^\W*(thanks?|thank you|thx|danke|merci|gracias|great|nice|cool|perfect|ok(ay)?|👍|🎉|❤️)[\s\W]*"
-    r"(so much|a lot|job|work)?\W*$",
+    r"(thanks?|thank you|thx|ty|danke|merci|gracias|great|nice|cool|awesome|perfect|lgtm|looks good|well done|ok(ay)?)"
+    r"(\W+(so much|very much|a lot|job|work|all|everyone|you|to me))?",
     re.I,
 )
+APPLAUSE = 60  # characters; what is longer says more than thanks
+MAX_TEXT = 20_000
 TITLE = 72
 
 
@@ -36,7 +38,11 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Desk:
-    """`bot` names the bot in the sources of requests, so that an update is taken once whoever polls."""
+    """`bot` names the bot in the sources of requests, so that an update is taken once whoever polls.
+
+    An update's effect and its number are written in one statement: a new job and a reply with their request, every other
+    event with its actor. So the same update may come again after a crash at any point: what stands is not done again.
+    """
 
     def __init__(self, line: Line, projects: Projects, bot: str) -> None:
         self.line, self.projects, self.bot = line, projects, bot
@@ -48,23 +54,20 @@ class Desk:
 
     async def said(self, said: Said) -> Answer | None:
         """None where the update was handled before."""
-        if await self.line.records.known_source(self.source(said.update_id)):
-            return None
         found = allowed(self.projects, said.chat, said.user)
+        if await self.line.records.known_source(self.source(said.update_id)):
+            return None if isinstance(found, Refusal) else await self._finish(said, found[0])
         if isinstance(found, Refusal):
             refused = words.not_connected(said.chat) if found is Refusal.CHAT else words.not_allowed(said.user)
             return await self._once(said, Answer(refused))
         name, project = found
         match said.command:
-            case "help" | "start":
-                return await self._once(said, Answer(words.HELP))
             case "jobs":
-                return await self._once(
-                    said, Answer(words.listed(await self.line.store.jobs(name, live=True, limit=15)))
-                )
+                live = await self.line.store.jobs(name, live=True, limit=15)
+                return await self._once(said, Answer(words.listed(live)))
             case "status":
                 job = await self._meant(said, name)
-                return await self._once(said, Answer(words.one(job) if job else words.WHICH_JOB))
+                return await self._once(said, Answer(job if isinstance(job, str) else words.one(job)))
             case "cancel" | "retry":
                 return await self._command(said, name, project)
             case "new":
@@ -76,24 +79,34 @@ class Desk:
     async def _once(self, said: Said | Pressed, answer: Answer) -> Answer | None:
         return answer if await self.line.records.take_update(self.source(said.update_id)) else None
 
+    async def _finish(self, said: Said, name: str) -> Answer | None:
+        """A reply that was stored before a crash, and moved nothing: at rest nobody but us would look at it."""
+        job = await self._replied(said, name)
+        if job is None or State(job.state) not in {State.READY_FOR_HUMAN_REVIEW, State.FAILED}:
+            return None
+        source = self.source(said.update_id)
+        if not any(r.source == source and r.read_by is None for r in await self.line.records.requests(job.id)):
+            return None
+        return self._followed(job, await self._act(job, ev.FollowUp(by=said.name, text=said.text), said))
+
     async def _wish(self, said: Said, name: str, project: Project) -> Answer | None:
         """Plain text: a reply says more about its job, anything else is a new one."""
         job = await self._replied(said, name)
         if said.command == "fix" and job is None:
             return await self._once(said, Answer(words.WHICH_JOB))
+        if fault := _unusable(said.text):
+            return await self._once(said, Answer(fault))
+        if job and job.waiting is not None and (option := _option(job, said.text)):
+            return await self._answer(said, job, project, option)
+        if said.command != "fix" and _thanks(said.text):
+            return await self._once(said, Answer(words.THANKED))
         if job is None or State(job.state) in {State.MERGED, State.CANCELLED}:
             return await self._new(said, name, project)
-        if not said.text:
-            return await self._once(said, Answer(words.EMPTY))
-        if job.waiting is not None and (option := _option(job, said.text)):
-            return await self._answer(said, job, project, option)
-        if said.command != "fix" and THANKS.match(said.text):
-            return await self._once(said, Answer(words.THANKED))
-        return await self._more(said, job)
+        return await self._more(said, job, name, project)
 
     async def _new(self, said: Said, name: str, project: Project) -> Answer | None:
-        if not said.text:
-            return await self._once(said, Answer(words.EMPTY))
+        if fault := _unusable(said.text):
+            return await self._once(said, Answer(fault))
         job = await self.line.create(
             project=name,
             snapshot=snapshot(name, project),
@@ -103,92 +116,116 @@ class Desk:
         )
         return Answer("") if job else None
 
-    async def _more(self, said: Said, job: Job) -> Answer | None:
+    async def _more(self, said: Said, job: Job, name: str, project: Project) -> Answer | None:
         """A steer, a follow-up, or a retry with that text: the machine knows by the state."""
-        before = State(job.state)
         event = ev.FollowUp(by=said.name, text=said.text)
-        if await self.line.tell(job.id, event, actor=f"telegram:{said.user}", request=self._request(said)) is None:
-            return None
-        if before is State.READY_FOR_HUMAN_REVIEW:
-            return Answer(words.FOLLOWED, (Button("Not a change", words.button(job.id, "undo")),))
-        return Answer(words.RETRIED if before is State.FAILED else words.STEERED)
+        after = await self.line.tell(job.id, event, actor=_actor(said), request=self._request(said))
+        return self._followed(job, after) if after else None
+
+    def _followed(self, before: Job, after: Job) -> Answer:
+        """By what came of it: the job may have moved since it was looked up."""
+        if after.request_no == before.request_no:
+            return Answer(words.STILL_OPEN if after.waiting else words.STEERED)
+        if before.state == State.FAILED:
+            return Answer(words.RETRIED)
+        undo = words.button(after.id, "undo", str(after.request_no))
+        return Answer(words.FOLLOWED, (Button("Not a change", undo),))
 
     async def _command(self, said: Said, name: str, project: Project) -> Answer | None:
         job = await self._meant(said, name)
-        if job is None:
-            return await self._once(said, Answer(words.WHICH_JOB))
-        if not may_decide(project, said.user, await self._author(job, said.user)):
+        if isinstance(job, str):
+            return await self._once(said, Answer(job))
+        if not may_decide(project, said.user, await self._asked(job, said.user)):
             return await self._once(said, Answer(words.NOT_YOURS))
-        if (once := await self._once(said, Answer(""))) is None:
-            return once
-        return await (self._cancel if said.command == "cancel" else self._retry)(job, said)
+        return await self._once(said, await (self._cancel if said.command == "cancel" else self._retry)(job, said))
+
+    # ── decisions ─────────────────────────────────────────────────────────────
+
+    async def _act(self, job: Job, event: ev.Event, by: Said | Pressed) -> Job:
+        """The row after it; as it stands where this update has done it already."""
+        actor = _actor(by)
+        if any(e["actor"] == actor for e in await self.line.store.events(job.id)):
+            return await self.line.store.get(job.id)
+        if isinstance(event, ev.Answered):
+            return await self.line.answer(job.id, event, actor=actor)
+        return await self.line.tell(job.id, event, actor=actor) or job
 
     async def _cancel(self, job: Job, by: Said | Pressed) -> Answer:
         if State(job.state) in TERMINAL:
             return Answer(words.ENDED_BEFORE)
-        await self.line.tell(job.id, ev.Cancel(by=by.name), actor=f"telegram:{by.user}")
-        return Answer(words.CANCELLED)
+        after = await self._act(job, ev.Cancel(by=by.name), by)
+        return Answer(words.CANCELLED if after.state == State.CANCELLED else words.STOPPED)
 
     async def _retry(self, job: Job, by: Said | Pressed) -> Answer:
         if job.state != State.FAILED:
             return Answer(words.NOT_FAILED)
-        await self.line.tell(job.id, ev.Retry(by=by.name), actor=f"telegram:{by.user}")
+        await self._act(job, ev.Retry(by=by.name), by)
         return Answer(words.RETRIED)
 
     async def _answer(self, by: Said | Pressed, job: Job, project: Project, answer: str) -> Answer | None:
         assert job.waiting is not None
-        if not may_decide(project, by.user, await self._author(job, by.user)):
+        if not may_decide(project, by.user, await self._asked(job, by.user)):
             return await self._once(by, Answer(words.NOT_YOURS))
-        if (once := await self._once(by, Answer(""))) is None:
-            return once
         event = ev.Answered(ask=job.waiting.kind, answer=answer, by=by.name, sha=job.waiting.sha)
-        await self.line.answer(job.id, event, actor=f"telegram:{by.user}")
+        await self._act(job, event, by)
         label = next((label for value, label in job.waiting.options if value == answer), answer)
-        return Answer(f"{words.esc(by.name)}: {words.esc(label)}.")
+        return await self._once(by, Answer(f"{words.esc(by.name)}: {words.esc(label)}."))
 
     # ── buttons ───────────────────────────────────────────────────────────────
 
     async def pressed(self, pressed: Pressed) -> Answer | None:
-        """The presser's right counts, not only the chat's."""
+        """The presser's right counts, not only the chat's; what a button says is not trusted."""
         if await self.line.records.known_source(self.source(pressed.update_id)):
             return None
         found = allowed(self.projects, pressed.chat, pressed.user)
         if isinstance(found, Refusal):
-            return await self._once(pressed, Answer("You may not do that here."))
+            return await self._once(pressed, Answer(words.NOT_HERE))
         name, project = found
         job = await self._job(pressed.job_id, name)
         if job is None:
             return await self._once(pressed, Answer(words.NO_SUCH_JOB))
-        if pressed.action == "answer" and job.waiting is not None:
-            kind, answer = ":".join(pressed.args[:-1]), pressed.args[-1] if pressed.args else ""
-            if kind == job.waiting.kind and any(answer == o for o, _ in job.waiting.options):
-                return await self._answer(pressed, job, project, answer)
         if pressed.action == "answer":
-            return await self._once(pressed, Answer(words.GONE))
-        if not may_decide(project, pressed.user, await self._author(job, pressed.user)):
+            option = words.answer_of(job, "".join(pressed.args))
+            if option is None:
+                return await self._once(pressed, Answer(words.GONE))
+            return await self._answer(pressed, job, project, option)
+        if pressed.action == "undo":
+            return await self._once(pressed, await self._undo(job, pressed, project))
+        if not may_decide(project, pressed.user, await self._asked(job, pressed.user)):
             return await self._once(pressed, Answer(words.NOT_YOURS))
-        if (once := await self._once(pressed, Answer(""))) is None:
-            return once
-        actions: dict[str, Any] = {"cancel": self._cancel, "retry": self._retry, "undo": self._undo}
-        return await actions[pressed.action](job, pressed) if pressed.action in actions else Answer(words.GONE)
+        match pressed.action:
+            case "cancel":
+                return await self._once(pressed, await self._cancel(job, pressed))
+            case "retry":
+                return await self._once(pressed, await self._retry(job, pressed))
+        return await self._once(pressed, Answer(words.GONE))
 
-    async def _undo(self, job: Job, by: Pressed) -> Answer:
-        """*Not a change*: the further work is dropped, the job is ready again."""
-        if State(job.state) in TERMINAL or job.state == State.READY_FOR_HUMAN_REVIEW:
+    async def _undo(self, job: Job, by: Pressed, project: Project) -> Answer:
+        """*Not a change*: that further work is dropped and the job is ready again; a later one is not meant."""
+        if job.state == State.READY_FOR_HUMAN_REVIEW or State(job.state) in TERMINAL:
             return Answer(words.ENDED_BEFORE)
+        if by.args != (str(job.request_no),):
+            return Answer(words.ENDED_BEFORE)
+        asked = await self.line.records.requests(job.id)
+        theirs = [r for r in asked if r.read_by in {None, f"plan:{job.request_no}"}]
+        if not may_decide(project, by.user, _of(by.user, asked[:1] + theirs)):
+            return Answer(words.NOT_YOURS)
         return await self._cancel(job, by)
 
     # ── finding the job that is meant ─────────────────────────────────────────
 
-    async def _meant(self, said: Said, name: str) -> Job | None:
-        """By its id, by the message replied to, or the only live one."""
-        word = said.text.split()[0] if said.text else ""
-        if word:
-            return await self._job(word, name)
+    async def _meant(self, said: Said, name: str) -> Job | str:
+        """By its id, by the message replied to, or the only one that the command fits; else what to say."""
+        if said.text:
+            return await self._job(said.text.split()[0].lower(), name) or words.NO_SUCH_JOB
         if (job := await self._replied(said, name)) is not None:
             return job
-        live = await self.line.store.jobs(name, live=True, limit=2)
-        return live[0] if len(live) == 1 else None
+        jobs = await self.line.store.jobs(name, limit=100)
+        if said.command == "retry":
+            jobs = [j for j in jobs if j.state == State.FAILED]
+        else:
+            jobs = [j for j in jobs if State(j.state) not in TERMINAL]
+        return jobs[0] if len(jobs) == 1 else words.WHICH_JOB if jobs else words.listed([])
 
     async def _replied(self, said: Said, name: str) -> Job | None:
         if said.reply_to is None:
@@ -206,8 +243,9 @@ class Desk:
             return None
         return job if job.project == name else None
 
-    async def _author(self, job: Job, user: int) -> bool:
-        return any(r.author.endswith(f"({user})") for r in await self.line.records.requests(job.id))
+    async def _asked(self, job: Job, user: int) -> bool:
+        """Whether the job is this user's wish; who steers another's job does not own it."""
+        return _of(user, (await self.line.records.requests(job.id))[:1])
 
     def _request(self, said: Said) -> NewRequest:
         return NewRequest(
@@ -218,6 +256,28 @@ class Desk:
             text=said.text,
             link=said.link,
         )
+
+
+def _of(user: int, requests: list[Request]) -> bool:
+    return any(r.author.endswith(f"({user})") for r in requests)
+
+
+def _actor(by: Said | Pressed) -> str:
+    """With the update's number, so that what it did is found by it."""
+    return f"telegram:{by.user}@{by.update_id}"
+
+
+def _unusable(text: str) -> str:
+    """What to say about a text that is no request; empty where it is one."""
+    if not text:
+        return words.EMPTY
+    return words.TOO_LONG if len(text) > MAX_TEXT else ""
+
+
+def _thanks(text: str) -> bool:
+    """Applause of a few words, or of emoji alone."""
+    said = re.sub(r"^\W+|\W+$", "", text[: APPLAUSE + 1])
+    return len(text) <= APPLAUSE and (not said or THANKS.fullmatch(said) is not None)
 
 
 def _option(job: Job, text: str) -> str | None:

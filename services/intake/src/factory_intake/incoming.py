@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 
 import msgspec
-from aiogram.types import CallbackQuery, Message, Update
+from aiogram.types import CallbackQuery, Message, Update, User
 from factory_telegram.links import message_link
 
-MAX_TEXT = 20_000
-COMMAND = re.compile(r"^/([a-z_]+)(?:@\w+)?(?:\s+|$)", re.I)
-# characters that hide or turn text: shown escaped, never kept as they are
-INVISIBLE = re.compile("[\u0000-\u0008\u000b-\u001f\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+COMMAND = re.compile(r"^/([a-z_]+)(?:@(\w+))?(?:\s+|$)", re.I)
+# Characters that hide or turn text, or smuggle it past a reader's eyes (tags, variation selectors): shown escaped, never
+# kept as they are. Not those that letters and emoji need: joiners after an emoji, an Arabic or an Indic letter.
+INVISIBLE = re.compile(
+    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
+    "\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
+    "|(?<![\u2600-\u27bf\ufe0f\U0001f000-\U0001faff\u0600-\u06ff\u0900-\u0dff])[\u200c\u200d]"
+)
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """A message of a person. `command` is the word after the slash, or empty."""
+    """A message of a person. `command` is the word after the slash, or empty; `to` the bot that it names, if any."""
 
     update_id: int
     chat: int
@@ -24,6 +28,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     message_id: int
     text: str
     command: str = ""
+    to: str = ""
     reply_to: int | None = None
     link: str | None = None
 
@@ -42,17 +47,23 @@ class Pressed(msgspec.Struct, frozen=True, kw_only=True):
     args: tuple[str, ...]
 
 
-def parse(update: Update) -> Said | Pressed | None:
-    """None for what is nobody's wish: edits, channel posts, bots, forwards, joins."""
+def parse(update: Update, bot: str = "") -> Said | Pressed | None:
+    """None for what is nobody's wish: edits, channel posts, bots, forwards, joins, commands to another bot than `bot`."""
     if update.message is not None:
-        return _said(update.update_id, update.message)
+        said = _said(update.update_id, update.message)
+        return None if said and bot and said.to.lower() not in {"", bot.lower()} else said
     if update.callback_query is not None:
         return _pressed(update.update_id, update.callback_query)
     return None
 
 
 def clean(text: str) -> str:
-    return INVISIBLE.sub(lambda m: f"\\u{ord(m.group()):04x}", text)[:MAX_TEXT].strip()
+    return INVISIBLE.sub(_escaped, text.replace("\r\n", "\n")).strip()
+
+
+def _escaped(found: re.Match[str]) -> str:
+    number = ord(found.group())
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def _said(update_id: int, message: Message) -> Said | None:
@@ -68,13 +79,18 @@ def _said(update_id: int, message: Message) -> Said | None:
         update_id=update_id,
         chat=message.chat.id,
         user=user.id,
-        name=clean(user.full_name)[:80] or str(user.id),
+        name=_name(user),
         message_id=message.message_id,
         text=text[command.end() :].strip() if command else text,
         command=command.group(1).lower() if command else "",
+        to=(command.group(2) or "") if command else "",
         reply_to=message.reply_to_message.message_id if message.reply_to_message else None,
         link=message_link(message.chat.id, message.message_id, message.chat.username, message.message_thread_id),
     )
+
+
+def _name(user: User) -> str:
+    return clean(user.full_name)[:80] or str(user.id)
 
 
 def _pressed(update_id: int, query: CallbackQuery) -> Pressed | None:
@@ -85,7 +101,7 @@ def _pressed(update_id: int, query: CallbackQuery) -> Pressed | None:
         update_id=update_id,
         chat=query.message.chat.id,
         user=query.from_user.id,
-        name=clean(query.from_user.full_name)[:80],
+        name=_name(query.from_user),
         query_id=query.id,
         message_id=query.message.message_id,
         job_id=parts[1],
