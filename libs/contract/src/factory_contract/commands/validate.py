@@ -1,6 +1,7 @@
 """`factory validate`: opens the running app in Chromium and plays the repo's scenarios, else looks at every URL."""
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -23,8 +24,9 @@ from factory_contract.errors import (
 from factory_contract.output import Output
 
 if TYPE_CHECKING:
-    from factory_browser.record import Plan, Recording
-    from factory_browser.scenarios import Scenario
+    from factory_browser.record import Recording
+    from factory_browser.scenarios import Scenario, Step
+    from factory_browser.smoke import Smoke
 
 
 def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
@@ -38,16 +40,22 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
     if fields["state"] != "ready":
         raise error or Unhealthy(what=f"the app is {fields['state']}")
     environment = leasing.borrow(checkout)
-    plan = _plan(checkout, environment, args.feature)
-    mode = "scenarios" if plan.scenarios else "smoke"
-    out.progress(f"playing {len(plan.scenarios)} scenarios" if plan.scenarios else f"looking at {len(plan.urls)} URLs")
-    recording = foreground.run(_record(plan))
-    return _answer(recording, mode, plan.out, out)
+    urls, primary = _urls(checkout, environment)
+    scenarios = _scenarios(checkout, environment, args.feature)
+    directory = checkout.state_dir / "validate"
+    shutil.rmtree(directory, ignore_errors=True)
+    if not scenarios:
+        out.progress(f"no scenarios: looking at {len(urls)} URLs")
+        return _smoke_answer(foreground.run(_smoke(urls, directory)), directory, out)
+    out.progress(f"playing {len(scenarios)} scenarios")
+    login = _login(environment)
+    film = environment.contract.validation.browser.record_video
+    recording = foreground.run(_record(urls, primary, scenarios, login, directory, film, checkout.root))
+    return _answer(recording, directory, out)
 
 
-def _plan(checkout: Checkout, environment: Environment, feature: str | None) -> "Plan":
-    from factory_browser.record import Plan
-
+def _urls(checkout: Checkout, environment: Environment) -> tuple[dict[str, str], str]:
+    """service → url as it is written, and the primary service; start_url is the primary one's."""
     urls = environment.urls()
     opened = {u.service: u.url for u in urls}
     primary = urls[0].service if urls else "app"
@@ -56,17 +64,7 @@ def _plan(checkout: Checkout, environment: Environment, feature: str | None) -> 
     if not opened:
         assert checkout.contract is not None
         raise NoUrls(file=checkout.contract.name)
-    directory = checkout.state_dir / "validate"
-    shutil.rmtree(directory, ignore_errors=True)
-    return Plan(
-        urls=opened,
-        primary=primary,
-        scenarios=_scenarios(checkout, environment, feature),
-        out=directory,
-        login=_login(environment),
-        film=environment.contract.validation.browser.record_video,
-        files=checkout.root,
-    )
+    return opened, primary
 
 
 def _scenarios(checkout: Checkout, environment: Environment, feature: str | None) -> "list[Scenario]":
@@ -106,10 +104,8 @@ def _about(scenario: "Scenario", feature: str) -> bool:
     return wanted in scenario.name.casefold() or wanted in (c.casefold() for c in scenario.criteria)
 
 
-def _login(environment: Environment) -> Any:
+def _login(environment: Environment) -> "list[Step] | None":
     """The contract's `login`, which the browser's part reads. Raises InvalidScenarios."""
-    import json
-
     from factory_browser import errors, scenarios
 
     steps = environment.contract.login
@@ -131,35 +127,73 @@ def _expected(found: Any) -> str:
     return nearest or (f"Expected {found.expected}." if found.expected else "")
 
 
-async def _record(plan: "Plan") -> "Recording":
+async def _record(
+    urls: dict[str, str],
+    primary: str,
+    scenarios: "list[Scenario]",
+    login: "list[Step] | None",
+    directory: Path,
+    film: bool,
+    files: Path,
+) -> "Recording":
     from factory_browser import errors, record
     from factory_browser.chromium import NoChromium
 
+    plan = record.Plan(
+        urls=urls, primary=primary, scenarios=scenarios, out=directory, login=login, film=film, files=files
+    )
     try:
         return await record.run(plan)
     except (errors.BrowserError, NoChromium) as e:
         raise BrowserFailed(why=str(e)) from e
 
 
-def _answer(recording: "Recording", mode: str, directory: Path, out: Output) -> int:
-    fields: dict[str, Any] = {k: v for k, v in recording.as_dict().items() if k not in ("ok", "known")}
-    fields |= {"mode": mode, "directory": str(directory)}
+async def _smoke(urls: dict[str, str], directory: Path) -> "Smoke":
+    from factory_browser import errors
+    from factory_browser.chromium import NoChromium
+    from factory_browser.smoke import smoke
+
+    try:
+        return await smoke(urls, directory)
+    except (errors.BrowserError, NoChromium) as e:
+        raise BrowserFailed(why=str(e)) from e
+
+
+def _verdict(ok: bool, out: Output) -> str:
+    return out.paint("green", "ok    ", sys.stdout) if ok else out.paint("red", "failed", sys.stdout)
+
+
+def _smoke_answer(found: "Smoke", directory: Path, out: Output) -> int:
+    fields = {"mode": "smoke", "directory": str(directory), "pages": found.as_dict()["pages"]}
+    for page in found.pages:
+        out.line(f"{_verdict(page.ok, out)}  {page.service}  {page.url}  {page.status or '-'}  {page.title}".rstrip())
+        for reason in page.reasons:
+            out.line(f"        {reason}")
+    if not found.ok:
+        error = ValidationFailed(what="; ".join(found.reasons), hint=f"The screenshots are in {directory}.")
+        return out.failed(error, **fields)
+    out.result(**fields)
+    return 0
+
+
+def _answer(recording: "Recording", directory: Path, out: Output) -> int:
+    told = recording.as_dict()
+    fields = {
+        "mode": "scenarios",
+        "directory": str(directory),
+        **{k: told[k] for k in told if k not in ("ok", "known")},
+    }
     for result in recording.results:
-        verdict = out.paint("green", "ok    ", sys.stdout) if result.ok else out.paint("red", "failed", sys.stdout)
-        out.line(f"{verdict}  {result.name}  {result.seconds:.1f} s")
+        out.line(f"{_verdict(result.ok, out)}  {result.name}  {result.seconds:.1f} s")
         if not result.ok:
             out.line(f"        {result.step}: {result.error}" if result.step else f"        {result.error}")
     errors_seen = [*recording.console_new, *recording.requests_new, *recording.page_errors]
     for seen in errors_seen:
-        out.line(f"  {seen}")
+        out.line(f"        seen in the browser: {seen.text}")
     out.line(f"pictures, film and trace: {directory}")
     if recording.ok:
         out.result(**fields)
         return 0
-    failed = sum(not r.ok for r in recording.results)
-    what = (
-        f"{failed} of {len(recording.results)} failed"
-        if failed
-        else f"{len(errors_seen)} errors were seen in the browser"
-    )
-    return out.failed(ValidationFailed(what=what, hint=f"Look into {directory}."), **fields)
+    bad = [r.name for r in recording.results if not r.ok]
+    what = f"failed: {', '.join(bad)}" if bad else f"{len(errors_seen)} errors were seen in the browser"
+    return out.failed(ValidationFailed(what=what, hint=f"Pictures and film are in {directory}."), **fields)

@@ -1,0 +1,87 @@
+"""`factory validate`: the repo's scenarios in a real Chromium, else a look at every URL."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("factory_browser.record", reason="the extra [validate] is not installed")
+
+from factory_browser import chromium
+
+PAGE = """
+import http.server, sys
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        name = "Ada" if "user=ada" in (self.headers.get("Cookie") or "") else "nobody"
+        self.send_response(200); self.send_header("Content-Type", "text/html; charset=utf-8")
+        if self.path == "/in": self.send_header("Set-Cookie", "user=ada")
+        self.end_headers()
+        self.wfile.write(f"<title>Home</title><link rel=icon href=data:,><h1>Hello {name}</h1>".encode())
+    def log_message(self, *a): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), H).serve_forever()
+"""
+
+APP = """
+name: a
+services: {web: {command: exec python3 page.py $WEB_PORT, url: "http://localhost:${WEB_PORT}/"}}
+login: [{goto: /in}, {expect: {text: Hello}}]
+"""
+
+SCENARIOS = """
+scenarios:
+  - name: The visitor is greeted
+    criteria: [c1]
+    steps: [{goto: /}, {expect: {text: Hello Ada}}]
+  - name: A stranger is greeted
+    criteria: [c2]
+    steps: [{goto: /}, {expect: {text: Hello Bob, timeout: 0.5}}]
+"""
+
+
+@pytest.fixture(autouse=True)
+def browser() -> None:
+    try:
+        chromium.find()
+    except chromium.NoChromium as e:
+        pytest.skip(str(e))
+
+
+def test_validate(make_repo: Callable[..., Any]) -> None:
+    """Not running is said; without scenarios the URLs are looked at; with them each is judged, after the login."""
+    repo = make_repo(APP)
+    repo.write("page.py", PAGE)
+    assert repo.json("validate", code=3)["error"]["code"] == "not_running"
+    repo.json("start")
+
+    told = repo.json("validate")
+    assert (told["mode"], [p["status"] for p in told["pages"]]) == ("smoke", [200])
+    assert Path(told["pages"][0]["screenshot"]).stat().st_size > 1000
+    assert repo.json("validate", "--feature", "greeted", code=2)["error"]["code"] == "no_such_scenario"
+
+    repo.write(".software-factory/scenarios.yaml", SCENARIOS)
+    told = repo.json("validate", code=1)
+    assert [(r["name"], r["ok"]) for r in told["results"]] == [
+        ("The visitor is greeted", True),
+        ("A stranger is greeted", False),
+    ]
+    assert "A stranger is greeted" in told["error"]["message"]
+    told = repo.json("validate", "--feature", "the VISITOR")
+    assert (told["ok"], len(told["results"])) == (True, 1)
+    assert Path(told["video"]["path"]).stat().st_size > 1000
+
+
+def test_scenarios_that_cannot_be_read(make_repo: Callable[..., Any], tmp_path: Path) -> None:
+    """Every problem with its place; a link out of the repo is not followed."""
+    repo = make_repo(APP)
+    repo.write("page.py", PAGE)
+    repo.json("start")
+    repo.write(".software-factory/scenarios.yaml", "scenarios:\n  - name: x\n    steps: [{gotoo: /}]\n")
+    told = repo.json("validate", code=2)
+    assert told["error"]["code"] == "invalid_scenarios"
+    assert (told["errors"][0]["file"], told["errors"][0]["line"]) == (".software-factory/scenarios.yaml", 3)
+    (tmp_path / "secret.yaml").write_text(SCENARIOS)
+    repo.here.scenarios.unlink()
+    repo.here.scenarios.symlink_to(tmp_path / "secret.yaml")
+    assert "no regular file" in repo.json("validate", code=2)["error"]["message"]
