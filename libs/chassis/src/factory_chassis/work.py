@@ -33,7 +33,8 @@ class Work:
     """One state of one job in one pair of hands.
 
     `stopping` says why the handler's task was cancelled: `sigterm` (save what can be saved into `facts`, the lease is
-    handed back) or `fenced` (end everything you started; nothing of yours is written any more).
+    handed back), `deadline` (the state is tried again) or `fenced` (end everything you started; nothing of yours is
+    written any more).
     """
 
     def __init__(

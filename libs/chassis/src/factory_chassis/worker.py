@@ -14,7 +14,7 @@ from factory_artifacts.redact import Redactor
 from factory_artifacts.store import ArtifactStore
 from factory_jobs import events as ev
 from factory_jobs import messages
-from factory_jobs.errors import Failure, JobError, StoreError
+from factory_jobs.errors import TAIL, Failure, JobError, Stale, StoreError
 from factory_jobs.job import Job
 from factory_jobs.machine import OWNED_BY, PHASES, WORKING, Role, State
 from factory_jobs.store import Errand
@@ -146,56 +146,78 @@ class Worker:
             stage_log.reset(token)
 
     async def _outcome(self, work: Work) -> ev.Event | None:
-        """Runs the handler in a task of its own, so that it alone is cancelled; None where it was fenced."""
-        handler = self.handlers[State(work.job.state)]
-        task = asyncio.ensure_future(self._handled(handler, work))
+        """Runs the handler in a task of its own, so that it alone is cancelled; None where the job is not ours now."""
+        task = asyncio.ensure_future(self._handled(self.handlers[State(work.job.state)], work))
         self._running[work.job.id, work.epoch] = (work, task)
+        deadline = asyncio.get_running_loop().call_later(
+            PHASES[State(work.job.state)].within, self._cancel, work, task, "deadline"
+        )
         try:
-            async with asyncio.timeout(PHASES[State(work.job.state)].within):
-                return await task
+            return await task
         except asyncio.CancelledError:
-            if work.stopping == "sigterm":
-                return ev.HandedBack(facts=work.facts)
-            if work.stopping == "fenced":
-                log.warning("fenced", state=work.job.state)
-                return None
-            raise
-        except TimeoutError:
-            failure = Failure(
-                blame="factory", code="deadline", message="It took longer than its deadline.", stage=work.job.state
-            )
-            return ev.Faulted(failure=failure, facts=work.facts)
-        except StoreError as e:
-            log.warning("the row is no longer ours", why=str(e))
-            return None
-        except JobError as e:
-            failure = e.failure(work.job.state)
-            log.warning("stage failed", code=e.code, why=e.message)
-            if e.retry:
-                return ev.Faulted(failure=failure, delay=e.retry_after, facts=work.facts)
-            return ev.GaveUp(failure=failure, facts=work.facts)
-        except Exception as e:
-            code = getattr(e, "code", None)  # members that import no other have errors of their own, with stable codes
-            if code == "fenced":
-                log.warning("the sandbox serves somebody else", why=str(e))
-                return None
-            if code == "sandbox-lost":
-                return ev.SandboxLost(reason=str(e))
-            log.exception("stage broke", why=repr(e))
-            failure = Failure(
-                blame="outside" if isinstance(e, ArtifactError | OSError) else "factory",
-                code=code if isinstance(code, str) else "bug",
-                message=f"{type(e).__name__}: {e}"[:500],
-                stage=work.job.state,
-                log_tail=work.redactor.text(work.stage.tail()),
-            )
-            return ev.Faulted(failure=failure, facts=work.facts)
+            if work.stopping is None:
+                raise
+            return self._stopped(work)
+        except Exception as e:  # noqa: BLE001 - each kind has its outcome, and what nobody knows is logged with its trace
+            if work.stopping is None:
+                return self._broke(work, e)
+            log.warning("it broke while it was ended", why=repr(e))
+            return self._stopped(work)
         finally:
+            deadline.cancel()
             self._running.pop((work.job.id, work.epoch), None)
             if not task.done():
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await asyncio.wait_for(task, self.grace)
+
+    @staticmethod
+    def _cancel(work: Work, task: asyncio.Task[ev.Event], why: str) -> None:
+        """Ends the handler; who is fenced stays fenced."""
+        if work.stopping != "fenced":
+            work.stopping = why
+        task.cancel()
+
+    def _stopped(self, work: Work) -> ev.Event | None:
+        """The outcome of a handler that was ended from outside."""
+        if work.stopping == "sigterm":
+            return ev.HandedBack(facts=work.facts)
+        if work.stopping == "deadline":
+            return ev.Faulted(
+                failure=self._ours(work, "deadline", "It took longer than its deadline."), facts=work.facts
+            )
+        log.warning("fenced", state=work.job.state)
+        return None
+
+    def _broke(self, work: Work, error: Exception) -> ev.Event | None:
+        """Whose error it is decides what follows; None where the job is somebody else's now."""
+        if isinstance(error, Stale):
+            log.warning("the row is no longer ours", why=str(error))
+            return None
+        if isinstance(error, JobError):
+            log.warning("stage failed", code=error.code, why=error.message)
+            failure = error.failure(work.job.state)
+            if error.retry:
+                return ev.Faulted(failure=failure, delay=error.retry_after, facts=work.facts)
+            return ev.GaveUp(failure=failure, facts=work.facts)
+        code = getattr(error, "code", None)  # members that know of no jobs have errors of their own, with stable codes
+        if code == "fenced":
+            log.warning("the sandbox serves somebody else", why=str(error))
+            return None
+        if code == "sandbox-lost" and (work.job.sandbox or work.job.placement is not None):
+            log.warning("the sandbox is lost", why=str(error))
+            return ev.SandboxLost(reason=str(error))
+        log.exception("stage broke", why=repr(error))
+        failure = self._ours(work, code if isinstance(code, str) else "bug", f"{type(error).__name__}: {error}"[:500])
+        if _passes(error):
+            failure = msgspec.structs.replace(failure, blame="outside")
+        return ev.Faulted(failure=failure, facts=work.facts)
+
+    def _ours(self, work: Work, code: str, message: str) -> Failure:
+        """A failure that nobody has put into words: what the stage said last goes with it."""
+        return Failure(
+            blame="factory", code=code, message=message, stage=work.job.state, log_tail=work.stage.tail()[-TAIL:]
+        )
 
     async def _handled(self, handler: Handler, work: Work) -> ev.Event:
         await failpoints.reached(f"{self.role}.{work.job.state}.working")
@@ -239,9 +261,7 @@ class Worker:
     def fenced(self, job_id: str, epoch: int) -> None:
         """Somebody else holds the job now: end the handler and what it started. Call from the loop."""
         if running := self._running.get((job_id, epoch)):
-            work, task = running
-            work.stopping = "fenced"
-            task.cancel()
+            self._cancel(*running, "fenced")
 
     async def on_control(self, control: messages.Control) -> None:
         """The row has changed under its holder: whoever has a lower epoch is out."""
@@ -254,8 +274,7 @@ class Worker:
         self.stopping = True
         tasks = [task for _, task in self._running.values()]
         for work, task in list(self._running.values()):
-            work.stopping = work.stopping or "sigterm"
-            task.cancel()
+            self._cancel(work, task, "sigterm")
         if tasks:
             await asyncio.wait(tasks, timeout=self.grace)
 
@@ -311,6 +330,15 @@ class Worker:
             await asyncio.sleep(20)
             with contextlib.suppress(*POSTGRES_AWAY):
                 await self.line.store.renew_errand(errand)
+
+
+def _passes(error: Exception) -> bool:
+    """Whether it lies outside, so that the same work may succeed later: what does not answer, not what is missing."""
+    if isinstance(
+        error, FileNotFoundError | FileExistsError | PermissionError | NotADirectoryError | IsADirectoryError
+    ):
+        return False
+    return isinstance(error, POSTGRES_AWAY) or bool(getattr(error, "retry", False))
 
 
 def working_states(role: Role) -> list[str]:
