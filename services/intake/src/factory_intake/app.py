@@ -6,14 +6,16 @@ import asyncio
 import signal
 
 import structlog
+from aiogram import Bot
 from aiogram.types import BotCommand, BotCommandScopeChat
 from factory_chassis import projects
 from factory_chassis.service import Service
 from factory_chassis.settings import BadSettings
+from aiogram.utils.token import TokenValidationError
 from factory_telegram.bot import make_bot
 
 from .desk import Desk
-from .poll import Poll
+from .poll import OUT_OF_REACH, Poll
 from .settings import Settings
 
 log = structlog.get_logger()
@@ -39,30 +41,50 @@ class Intake(Service):
         except projects.BadProjects as e:
             raise BadSettings([f"FACTORY_PROJECTS: {p}" for p in str(e).splitlines()]) from e
         self.poll_settings = settings
+        self.desk: Desk | None = None
+        self.reread = asyncio.Event()
         super().__init__("intake", settings, tasks=[self._poll])
+
+    async def run(self) -> None:
+        """As every service; SIGHUP is caught from the first moment on, or it would end the process."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reread)
+        await super().run()
 
     async def _poll(self, _: Service) -> None:
         settings = self.poll_settings
         assert settings.telegram_token is not None
         token = settings.telegram_token.get_secret_value()
-        async with make_bot(token, settings.telegram_api) as bot:
-            desk = Desk(self.line, self.projects, bot=token.split(":")[0])
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload, desk)
-            commands = [BotCommand(command=c, description=d) for c, d in COMMANDS.items()]
-            for project in self.projects.projects.values():
-                for chat in project.chats:
-                    await self._patiently(
-                        "Telegram",
-                        lambda chat=chat: bot.set_my_commands(commands, scope=BotCommandScopeChat(chat_id=chat)),
-                    )
-            await Poll(bot, desk, self.pool, timeout=settings.poll_timeout).run()
-
-    def _reload(self, desk: Desk) -> None:
         try:
-            desk.projects = self.projects = projects.load(self.poll_settings.projects)
-            log.info("projects read anew", projects=sorted(self.projects.projects))
+            bot = make_bot(token, settings.telegram_api)
+        except TokenValidationError:
+            raise BadSettings(["FACTORY_TELEGRAM_TOKEN: a bot's token is written NUMBER:SECRET"]) from None
+        async with bot, asyncio.TaskGroup() as both:
+            self.desk = Desk(self.line, self.projects, bot=token.split(":")[0])
+            both.create_task(self._offer_commands(bot))
+            both.create_task(Poll(bot, self.desk, self.pool, timeout=settings.poll_timeout).run())
+
+    async def _offer_commands(self, bot: Bot) -> None:
+        """Each chat's menu, at the start and when the projects were read anew; a chat that refuses it holds nothing up."""
+        commands = [BotCommand(command=c, description=d) for c, d in COMMANDS.items()]
+        while True:
+            for chat in [chat for project in self.projects.projects.values() for chat in project.chats]:
+                try:
+                    await bot.set_my_commands(commands, scope=BotCommandScopeChat(chat_id=chat))
+                except OUT_OF_REACH as e:
+                    log.warning("no command menu in this chat; is the bot in it?", chat=chat, why=repr(e))
+            self.reread.clear()
+            await self.reread.wait()
+
+    def _reread(self) -> None:
+        try:
+            self.projects = projects.load(self.poll_settings.projects)
         except projects.BadProjects as e:
             log.error("projects not read; the old ones stay", why=str(e))
+            return
+        if self.desk is not None:
+            self.desk.projects = self.projects
+        self.reread.set()
+        log.info("projects read anew", projects=sorted(self.projects.projects))
 
 
 def build_app(settings: Settings) -> Service:

@@ -87,7 +87,8 @@ class Desk:
         source = self.source(said.update_id)
         if not any(r.source == source and r.read_by is None for r in await self.line.records.requests(job.id)):
             return None
-        return self._followed(job, await self._act(job, ev.FollowUp(by=said.name, text=said.text), said))
+        after = await self._act(job, ev.FollowUp(by=said.name, text=said.text), said)
+        return self._followed(job, after) if after else None
 
     async def _wish(self, said: Said, name: str, project: Project) -> Answer | None:
         """Plain text: a reply says more about its job, anything else is a new one."""
@@ -119,7 +120,10 @@ class Desk:
     async def _more(self, said: Said, job: Job, name: str, project: Project) -> Answer | None:
         """A steer, a follow-up, or a retry with that text: the machine knows by the state."""
         event = ev.FollowUp(by=said.name, text=said.text)
-        after = await self.line.tell(job.id, event, actor=_actor(said), request=self._request(said))
+        try:
+            after = await self.line.tell(job.id, event, actor=_actor(said), request=self._request(said))
+        except IllegalMove:  # it ended between our look and our word
+            return await self._new(said, name, project)
         return self._followed(job, after) if after else None
 
     def _followed(self, before: Job, after: Job) -> Answer:
@@ -141,33 +145,33 @@ class Desk:
 
     # ── decisions ─────────────────────────────────────────────────────────────
 
-    async def _act(self, job: Job, event: ev.Event, by: Said | Pressed) -> Job:
-        """The row after it; as it stands where this update has done it already."""
+    async def _act(self, job: Job, event: ev.Event, by: Said | Pressed) -> Job | None:
+        """The row after it, also where this update had done it before; None where nothing came of it."""
         actor = _actor(by)
         if any(e["actor"] == actor for e in await self.line.store.events(job.id)):
             return await self.line.store.get(job.id)
         if isinstance(event, ev.Answered):
-            return await self.line.answer(job.id, event, actor=actor)
-        return await self.line.tell(job.id, event, actor=actor) or job
+            after = await self.line.answer(job.id, event, actor=actor)
+        else:
+            after = await self.line.tell(job.id, event, actor=actor)
+        return after if after and after.version != job.version else None
 
     async def _cancel(self, job: Job, by: Said | Pressed) -> Answer:
-        if State(job.state) in TERMINAL:
-            return Answer(words.ENDED_BEFORE)
         after = await self._act(job, ev.Cancel(by=by.name), by)
+        if after is None:
+            return Answer(words.ENDED_BEFORE)
         return Answer(words.CANCELLED if after.state == State.CANCELLED else words.STOPPED)
 
     async def _retry(self, job: Job, by: Said | Pressed) -> Answer:
-        if job.state != State.FAILED:
-            return Answer(words.NOT_FAILED)
-        await self._act(job, ev.Retry(by=by.name), by)
-        return Answer(words.RETRIED)
+        return Answer(words.RETRIED if await self._act(job, ev.Retry(by=by.name), by) else words.NOT_FAILED)
 
     async def _answer(self, by: Said | Pressed, job: Job, project: Project, answer: str) -> Answer | None:
         assert job.waiting is not None
         if not may_decide(project, by.user, await self._asked(job, by.user)):
             return await self._once(by, Answer(words.NOT_YOURS))
         event = ev.Answered(ask=job.waiting.kind, answer=answer, by=by.name, sha=job.waiting.sha)
-        await self._act(job, event, by)
+        if await self._act(job, event, by) is None:
+            return await self._once(by, Answer(words.GONE))
         label = next((label for value, label in job.waiting.options if value == answer), answer)
         return await self._once(by, Answer(f"{words.esc(by.name)}: {words.esc(label)}."))
 
@@ -216,16 +220,15 @@ class Desk:
 
     async def _meant(self, said: Said, name: str) -> Job | str:
         """By its id, by the message replied to, or the only one that the command fits; else what to say."""
-        if said.text:
-            return await self._job(said.text.split()[0].lower(), name) or words.NO_SUCH_JOB
-        if (job := await self._replied(said, name)) is not None:
+        word = said.text.split()[0].lower() if said.text else ""
+        if not is_job_id(word) and (job := await self._replied(said, name)) is not None:
             return job
+        if word:
+            return await self._job(word, name) or words.NO_SUCH_JOB
         jobs = await self.line.store.jobs(name, limit=100)
-        if said.command == "retry":
-            jobs = [j for j in jobs if j.state == State.FAILED]
-        else:
-            jobs = [j for j in jobs if State(j.state) not in TERMINAL]
-        return jobs[0] if len(jobs) == 1 else words.WHICH_JOB if jobs else words.listed([])
+        retry = said.command == "retry"
+        fit = [j for j in jobs if (j.state == State.FAILED if retry else State(j.state) not in TERMINAL)]
+        return fit[0] if len(fit) == 1 else words.which(fit)
 
     async def _replied(self, said: Said, name: str) -> Job | None:
         if said.reply_to is None:

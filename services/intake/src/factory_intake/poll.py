@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
-import re
 
 import asyncpg
 import structlog
@@ -12,12 +10,15 @@ from aiogram import Bot
 from aiogram.exceptions import (
     AiogramError,
     TelegramConflictError,
+    TelegramNotFound,
     TelegramRetryAfter,
     TelegramUnauthorizedError,
 )
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, ReplyParameters, Update
+from factory_chassis.settings import BadSettings
 from factory_chassis.worker import POSTGRES_AWAY
 from factory_jobs.errors import StoreError
+from factory_telegram import words
 
 from .desk import Answer, Desk
 from .incoming import Pressed, Said, parse
@@ -25,6 +26,9 @@ from .incoming import Pressed, Said, parse
 log = structlog.get_logger()
 
 WANTED = ["message", "callback_query"]
+TOAST = 200  # characters of the answer to a press (https://core.telegram.org/bots/api#answercallbackquery)
+RESTARTING = (*POSTGRES_AWAY, asyncpg.exceptions.OperatorInterventionError)  # a server that stops or starts says so
+OUT_OF_REACH = (AiogramError, TimeoutError, OSError)  # also what is no answer of Telegram at all, a page of a proxy
 
 
 class Poll:
@@ -32,74 +36,81 @@ class Poll:
 
     def __init__(self, bot: Bot, desk: Desk, pool: asyncpg.Pool, *, timeout: int) -> None:
         self.bot, self.desk, self.pool, self.timeout = bot, desk, pool, timeout
+        self.name = ""  # the bot's username
         self.offset = 0
 
     async def run(self) -> None:
-        """Waits for the lead; a second intake takes over when the first is gone."""
+        """Asks for the lead every second; a second intake takes over when the first is gone. Raises BadSettings."""
         while True:
             try:
                 async with self.pool.acquire() as c:
-                    await c.execute("SELECT pg_advisory_lock(hashtext($1))", f"poll:{self.desk.bot}", timeout=None)
-                    try:
-                        await self._lead()
-                    finally:
-                        if not c.is_closed():
-                            await c.execute("SELECT pg_advisory_unlock_all()")
-            except POSTGRES_AWAY as e:
+                    if await c.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", f"poll:{self.desk.bot}"):
+                        await self._lead(c)
+            except RESTARTING as e:
                 log.warning("intake: Postgres does not answer", why=repr(e))
-                await asyncio.sleep(1)
+            await asyncio.sleep(1)
 
-    async def _lead(self) -> None:
+    async def _lead(self, holder: asyncpg.pool.PoolConnectionProxy) -> None:
+        """As long as the connection that holds the lead lives; giving it back ends the lead."""
         log.info("polling", bot=self.desk.bot)
         while True:
-            updates = await self._updates()
-            for update in updates:
+            for update in await self._updates():
                 await self._handle(update)
                 self.offset = update.update_id + 1
+            await holder.execute("SELECT 1")
 
     async def _updates(self) -> list[Update]:
         try:
+            self.name = self.name or (await self.bot.me()).username or ""
             return await self.bot.get_updates(
                 offset=self.offset,
                 timeout=self.timeout,
                 allowed_updates=WANTED,
                 request_timeout=self.timeout + 10,
             )
-        except TelegramUnauthorizedError:
-            raise
+        except (TelegramUnauthorizedError, TelegramNotFound) as e:
+            raise BadSettings([f"FACTORY_TELEGRAM_TOKEN: Telegram refuses it ({e.message})"]) from None
         except TelegramRetryAfter as e:
             await asyncio.sleep(e.retry_after)
         except TelegramConflictError:
             log.warning("another process polls this bot")
             await asyncio.sleep(3)
-        except (
-            AiogramError,
-            TimeoutError,
-            OSError,
-        ) as e:  # also what is no answer of Telegram at all, a page of a proxy
+        except OUT_OF_REACH as e:
             log.warning("Telegram does not answer", why=repr(e))
             await asyncio.sleep(2)
         return []
 
     async def _handle(self, update: Update) -> None:
         """Written first, then answered. Where Postgres is away the same update comes again."""
-        meant = parse(update)
+        meant = parse(update, self.name)
         if meant is None:
             return
-        try:
-            answer = await (self.desk.said(meant) if isinstance(meant, Said) else self.desk.pressed(meant))
-        except StoreError as e:
-            log.warning("the job has moved on", why=str(e))
-            answer = Answer("That job has moved on meanwhile; /jobs shows how it stands.")
+        answer = await self._answer(meant)
         try:
             await self._say(meant, answer)
-        except (AiogramError, TimeoutError, OSError) as e:
+        except OUT_OF_REACH as e:
             log.warning("answer not sent", why=repr(e), update_id=update.update_id)
+
+    async def _answer(self, meant: Said | Pressed) -> Answer | None:
+        """One message that breaks us holds up no other: it is answered, and not tried again. Raises RESTARTING."""
+        try:
+            return await (self.desk.said(meant) if isinstance(meant, Said) else self.desk.pressed(meant))
+        except RESTARTING:
+            raise
+        except asyncpg.UniqueViolationError:
+            log.info("another intake took it at the same time", update_id=meant.update_id)
+            return None
+        except StoreError as e:
+            log.warning("the job has moved on", why=str(e))
+            return Answer(words.MOVED_ON)
+        except Exception as e:
+            log.exception("update broke", why=repr(e), update_id=meant.update_id)
+            return Answer(words.BROKE)
 
     async def _say(self, meant: Said | Pressed, answer: Answer | None) -> None:
         if isinstance(meant, Pressed):
-            text = answer.text if answer else ""
-            await self.bot.answer_callback_query(meant.query_id, text=_plain(text)[:200] or None)
+            text = words.cut(words.plain(answer.text), TOAST) if answer else ""
+            await self.bot.answer_callback_query(meant.query_id, text=text or None)
             return
         if answer is None or not answer.text:
             return
@@ -110,7 +121,3 @@ class Poll:
             reply_parameters=ReplyParameters(message_id=meant.message_id, allow_sending_without_reply=True),
             reply_markup=InlineKeyboardMarkup(inline_keyboard=buttons) if answer.buttons else None,
         )
-
-
-def _plain(text: str) -> str:
-    return html.unescape(re.sub(r"<[^>]+>", "", text))
