@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import re
 from typing import Any
 
 import msgspec
-from factory_jobs.job import Job
+from factory_jobs.job import Job, Waiting
 from factory_jobs.machine import PHASES, TERMINAL, WORKING, State
 from factory_jobs.records import Artifact, Evidence, Request, Round
 
-LIMIT = 4000  # characters of one message, under Telegram's 4096
-TAIL = 900  # characters of a log in the chat
+# Telegram counts UTF-16 units of what is left when tags and entities are read: 4096 in a text, 1024 in a caption
+# (https://core.telegram.org/bots/api#sendmessage), and bytes of a button's data: 64.
+LIMIT = 4000
+TITLE = 200  # units of a job's title
+NAME = 100  # of a suite, a scenario, a label
+TAIL = 900  # of a log in the chat
+BUTTON = 64
+CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]")
+UPLOAD = 50 * 1024 * 1024  # bytes of a file that a bot may send (https://core.telegram.org/bots/api#sending-files)
 
 STEPS: tuple[tuple[str, frozenset[State]], ...] = (
     ("Plan", frozenset({State.RECEIVED})),
@@ -38,7 +46,7 @@ Write what you want changed; I build it and come back with a pull request that r
 /help — this
 
 Reply to a job's message to say more about it: while it works the agent hears it in its next round; when it is ready \
-it becomes the next change on the same pull request."""
+it becomes the next change on the same pull request, /fix <i>wish</i> also where it sounds like a thank-you."""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,12 +59,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     evidence: dict[str, Evidence]  # of the proved commit, else of the newest
     artifacts: list[Artifact]
     queue: int = 0  # jobs of the same state before this one
+    before: str = ""  # the state from which it came into this one
     public_url: str = ""
 
 
 class Button(msgspec.Struct, frozen=True):
     label: str
-    data: str = ""  # ≤ 64 bytes
+    data: str = ""  # of `button`
     url: str = ""
 
 
@@ -74,16 +83,72 @@ def esc(text: str) -> str:
     return html.escape(text, quote=False)
 
 
+def plain(text: str) -> str:
+    """A message of ours without its tags and entities, as the chat shows it."""
+    return html.unescape(re.sub(r"<[^>]+>", "", text))
+
+
+def units(text: str) -> int:
+    """Its length as Telegram counts it."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def cut(text: str, limit: int) -> str:
+    """Plain text of at most `limit` units; cut before it is escaped, or a tag or an entity would be broken."""
+    if units(text) <= limit:
+        return text
+    return text.encode("utf-16-le", "surrogatepass")[: 2 * (limit - 1)].decode("utf-16-le", "ignore") + "…"
+
+
+def title(job: Job) -> str:
+    """On one line, escaped."""
+    return esc(cut(" ".join(job.title.split()), TITLE))
+
+
 def link(url: str, label: str) -> str:
-    """Telegram drops links to `localhost` without a word, so such a URL is given to be copied."""
-    if re.match(r"https?://localhost[:/]", url + "/"):
-        return f"<code>{esc(url)}</code>"
+    """Telegram drops links to `localhost` without a word, so such a URL is given to be copied; as is what is no http."""
+    if not re.match(r"https?://(?!localhost[:/])", url + "/"):
+        return f"<code>{esc(cut(url, NAME * 2))}</code>"
     return f'<a href="{html.escape(url)}">{esc(label)}</a>'
 
 
 def button(job_id: str, action: str, *args: str) -> str:
-    """What a button sends back: `v1:<job>:<action>[:<arg>…]`, cut to Telegram's 64 bytes."""
-    return ":".join(["v1", job_id, action, *args]).encode()[:64].decode(errors="ignore")
+    """What a button sends back: `v1:<job>:<action>[:<arg>…]`. Raises ValueError beyond Telegram's 64 bytes."""
+    data = ":".join(["v1", job_id, action, *args])
+    if len(data.encode()) > BUTTON:
+        raise ValueError(f"a button holds {BUTTON} bytes, this is {len(data.encode())}: {data}")
+    return data
+
+
+def answer_button(job: Job, answer: str) -> str:
+    """One answer to the job's open question. By a digest: a name that is cut would be another answer, and an old
+    message's button must not answer a later question."""
+    assert job.waiting is not None
+    return button(job.id, "answer", _digest(job.waiting, answer))
+
+
+def answer_of(job: Job, digest: str) -> str | None:
+    """The answer that `answer_button` stands for; None where it belongs to no open question of this job."""
+    options = job.waiting.options if job.waiting else []
+    return next((answer for answer, _ in options if job.waiting and _digest(job.waiting, answer) == digest), None)
+
+
+def _digest(waiting: Waiting, answer: str) -> str:
+    said = msgspec.json.encode([waiting.kind, waiting.sha, waiting.since, answer])
+    return hashlib.sha256(said).hexdigest()[:16]
+
+
+def _fit(lines: list[str], last: list[str]) -> str:
+    """Whole lines as far as one message holds them; the last ones always."""
+    left = LIMIT - sum(units(plain(line)) + 1 for line in last)
+    kept: list[str] = []
+    for line in lines:
+        left -= units(plain(line)) + 1
+        if left < 2:
+            kept.append("…")
+            break
+        kept.append(line)
+    return "\n".join([*kept, *last])
 
 
 def wanted(facts: Facts) -> list[Wanted]:
@@ -110,7 +175,7 @@ def wanted(facts: Facts) -> list[Wanted]:
 def status(facts: Facts) -> Wanted:
     job = facts.job
     state = State(job.state)
-    lines = [f"<b>{esc(job.title)}</b>", f"<code>{job.id}</code>{_round(job)}", "", *_steps(facts, state)]
+    lines = [f"<b>{title(job)}</b>", f"<code>{job.id}</code>{_round(job)}", "", *_steps(facts, state)]
     if job.lease_owner is None and state in WORKING and job.waiting is None:
         place = f"{_nth(facts.queue + 1)} in line" if facts.queue else "waits for its turn"
         lines.append(f"\n<i>{PHASES[state].say}: {place}</i>")
@@ -125,7 +190,7 @@ def status(facts: Facts) -> Wanted:
         lines.append(link(f"{facts.public_url}/jobs/{job.id}", "Timeline and logs"))
     live = state not in TERMINAL and state is not State.READY_FOR_HUMAN_REVIEW
     buttons = (Button("Cancel", button(job.id, "cancel")),) if live else ()
-    return Wanted(kind="status", text=_cut("\n".join(lines)), buttons=buttons, notify=False)
+    return Wanted(kind="status", text="\n".join(lines), buttons=buttons, notify=False)
 
 
 def _round(job: Job) -> str:
@@ -136,22 +201,28 @@ def _round(job: Job) -> str:
 
 
 def _steps(facts: Facts, state: State) -> list[str]:
-    reached = next((i for i, (_, states) in enumerate(STEPS) if state in states), None)
-    done = len(STEPS) if state in {State.READY_FOR_HUMAN_REVIEW, State.MERGED} else reached
-    if done is None:  # ended on the way: shown up to where it failed
-        stage = facts.job.failure.stage if facts.job.failure else ""
-        done = next((i for i, (_, states) in enumerate(STEPS) if stage in states), 0)
+    here, mark_here = _step_of(state), "▶️"
+    if state in {State.FAILED, State.CANCELLED}:  # shown up to where it ended
+        stage = facts.job.failure.stage if facts.job.failure else facts.before
+        here, mark_here = _step_of(stage), "❌" if state is State.FAILED else "🛑"
     lines = []
     for i, (name, _) in enumerate(STEPS):
-        mark = "✅" if i < done else ("▶️" if i == reached else ("❌" if i == done and reached is None else "▫️"))
-        lines.append(f"{mark} {name}{_detail(facts, name) if i <= done else ''}")
+        mark = "✅" if i < here else (mark_here if i == here else "▫️")
+        lines.append(f"{mark} {name}{_detail(facts, name) if i <= here else ''}")
     return lines
+
+
+def _step_of(state: str) -> int:
+    """All of them where the line is behind it; the first where nothing is known."""
+    if state in {State.READY_FOR_HUMAN_REVIEW, State.MERGED}:
+        return len(STEPS)
+    return next((i for i, (_, states) in enumerate(STEPS) if state in states), 0)
 
 
 def _detail(facts: Facts, step: str) -> str:
     if step == "Plan" and facts.plan:
         n = len(facts.plan.get("criteria", []))
-        return f": {n} {'criterion' if n == 1 else 'criteria'}, by {facts.plan.get('by', 'rules')}"
+        return f": {n} {'criterion' if n == 1 else 'criteria'}, by {esc(cut(facts.plan.get('by', 'rules'), NAME))}"
     if step == "Change":
         fell = [r for r in facts.rounds if r.feedback and r.request_no == facts.job.request_no]
         if fell:
@@ -164,8 +235,8 @@ def _detail(facts: Facts, step: str) -> str:
 
 
 def _counts(suites: Evidence) -> str:
-    passed = sum(s.get("passed", 0) for s in suites.data["suites"])
-    failed = sum(s.get("failed", 0) for s in suites.data["suites"])
+    passed = sum(s.get("passed") or 0 for s in suites.data["suites"])
+    failed = sum(s.get("failed") or 0 for s in suites.data["suites"])
     return f"{passed} passed" + (f", {failed} failed" if failed else "")
 
 
@@ -177,16 +248,37 @@ def _nth(n: int) -> str:
 
 
 def question(facts: Facts) -> Wanted:
+    """What the job waits for, with a button for each answer; the plan where it is the plan that has to be judged."""
     job = facts.job
     assert job.waiting is not None
-    buttons = tuple(
-        Button(label, button(job.id, "answer", job.waiting.kind, answer)) for answer, label in job.waiting.options
-    )
-    again = "\n<i>This is a reminder.</i>" if job.waiting.reminded else ""
-    text = f"❓ <b>{esc(job.title)}</b>\n{esc(job.waiting.asks)}{again}"
-    return Wanted(
-        kind=f"ask:{job.waiting.kind}:{job.waiting.sha[:12]}:{job.waiting.reminded:d}", text=text, buttons=buttons
-    )
+    waiting = job.waiting
+    lines = [f"❓ <b>{title(job)}</b>", esc(cut(waiting.asks, 1500))]
+    if waiting.kind == "gate:plan":
+        criteria = facts.plan.get("criteria", [])
+        lines += ["", *(f"<b>{esc(cut(c['id'], NAME))}</b> {esc(cut(c['text'], 300))}" for c in criteria)]
+    again = ["<i>This is a reminder.</i>"] if waiting.reminded else []
+    buttons = tuple(Button(cut(label, NAME), answer_button(job, answer)) for answer, label in waiting.options)
+    return Wanted(kind=f"{_asked(waiting)}:{waiting.reminded:d}", text=_fit(lines, again), buttons=buttons)
+
+
+def _asked(waiting: Waiting) -> str:
+    """Names one question once and for all: the same may be asked again, about the same commit, after it was answered."""
+    return f"ask:{waiting.kind}:{int(waiting.since.timestamp())}"
+
+
+CLOSED = "\n☑ "
+
+
+def closed(job: Job, kind: str, text: str, decisions: list[dict[str, Any]]) -> str | None:
+    """The text of a question's message that is answered or has no meaning any more; None where it shall stand."""
+    question, _, _ = kind.rpartition(":")
+    _, _, asked = question.partition("ask:")
+    if not kind.startswith("ask:") or CLOSED in text or (job.waiting and _asked(job.waiting) == question):
+        return None
+    about, _, since = asked.rpartition(":")
+    answers = [d for d in decisions if d["kind"] == about and int(d["at"].timestamp()) >= int(since)]
+    said = f"{esc(answers[0]['by'])}: {esc(answers[0]['answer'])}" if answers else "No answer is needed any more."
+    return f"{text}{CLOSED}<i>{said}</i>"
 
 
 # ── ends ──────────────────────────────────────────────────────────────────────
@@ -195,51 +287,60 @@ def question(facts: Facts) -> Wanted:
 def final(facts: Facts) -> Wanted:
     """Pull request, preview, tests, verdict; the playable video follows."""
     job = facts.job
-    lines = [f"✅ <b>Ready for your review: {esc(job.title)}</b>", ""]
+    lines = [f"✅ <b>Ready for your review: {title(job)}</b>", ""]
     if job.failure is not None:
-        lines = [f"⚠️ <b>{esc(job.title)}</b>: back at the last commit that holds.", esc(job.failure.message), ""]
+        lines = [f"⚠️ <b>{title(job)}</b>: back at the last commit that holds.", esc(cut(job.failure.message, 600)), ""]
     if job.pr is not None:
         lines.append(f"Pull request: {link(job.pr.url, f'#{job.pr.number}')}")
     if job.sandbox and job.sandbox.preview_url and job.sandbox.preview != "stopped":
         down = "" if job.sandbox.preview in {"up", ""} else f" ({job.sandbox.preview})"
         lines.append(
-            f"Preview: {link(job.sandbox.preview_url, job.sandbox.preview_url)}{down}, on the factory's machine only"
+            f"Preview: {link(job.sandbox.preview_url, cut(job.sandbox.preview_url, NAME * 2))}{down}, "
+            "on the factory's machine only"
         )
     else:
         lines.append("Preview: stopped; it is rebuilt when you ask for more")
     if suites := facts.evidence.get("suites"):
         lines += ["", "<b>Tests</b>"]
-        lines += [f"{'✅' if not s['counts'] else '❌'} {esc(s['suite'])}: {_suite(s)}" for s in suites.data["suites"]]
+        lines += [
+            f"{'✅' if not s['counts'] else '❌'} {esc(cut(s['suite'], NAME))}: {_suite(s)}"
+            for s in suites.data["suites"]
+        ]
     if browser := facts.evidence.get("browser"):
         lines += ["", "<b>In the browser</b>"]
-        lines += [f"{'✅' if r.get('ok') else '❌'} {esc(r['name'])}" for r in browser.data.get("results", [])]
-    if review := facts.evidence.get("review"):
         lines += [
-            "",
-            f"<b>Review</b>: {esc(review.data['verdict'].replace('_', ' '))}. {esc(review.data.get('summary', ''))}",
+            f"{'✅' if r.get('ok') else '❌'} {esc(cut(r['name'], NAME))}" for r in browser.data.get("results", [])
         ]
+    last = []
+    if review := facts.evidence.get("review"):
+        verdict, summary = review.data["verdict"].replace("_", " "), cut(review.data.get("summary", ""), 600)
+        last += ["", f"<b>Review</b>: {esc(verdict)}. {esc(summary)}"]
     if facts.evidence.get("browser") and not video(facts):
-        lines.append("No video was recorded.")
-    lines.append("\nReply to this message to change something.")
+        last.append("No video was recorded.")
+    last.append("\nReply to this message to change something.")
     buttons = (Button("Open the pull request", url=job.pr.url),) if job.pr and job.pr.url.startswith("https://") else ()
     kind = f"final:{job.request_no}:{(job.proved_sha or '')[:12]}"
-    return Wanted(kind=kind, text=_cut("\n".join(lines)), buttons=buttons)
+    return Wanted(kind=kind, text=_fit(lines, last), buttons=buttons)
 
 
 def _suite(suite: dict[str, Any]) -> str:
     known = f", {len(suite['known'])} red on the base too" if suite.get("known") else ""
     failed = f", {suite['failed']} failed" if suite.get("failed") else ""
-    return f"{suite.get('passed', 0)} passed{failed}{known} in {suite.get('seconds', 0):.1f} s"
+    return f"{suite.get('passed') or 0} passed{failed}{known} in {suite.get('seconds') or 0:.1f} s"
 
 
 def video(facts: Facts) -> list[Wanted]:
-    """The newest video of the proved commit."""
+    """The newest video of the proved commit; a link where it is more than a bot may send."""
     job = facts.job
     videos = [a for a in facts.artifacts if a.kind == "video" and a.commit == job.proved_sha]
     if not videos:
         return []
-    caption = f"🎬 {esc(job.title)}"[:1000]
-    return [Wanted(kind=f"video:{job.request_no}:{(job.proved_sha or '')[:12]}", text=caption, video=videos[-1])]
+    film, text = videos[-1], f"🎬 {title(job)}"
+    kind = f"video:{job.request_no}:{(job.proved_sha or '')[:12]}"
+    if film.size <= UPLOAD:
+        return [Wanted(kind=kind, text=text, video=film)]
+    where = link(f"{facts.public_url}/a/{job.id}/{film.sha256}/{film.name}", film.name)
+    return [Wanted(kind=kind, text=f"{text}\nToo large for a chat ({film.size / 1e6:.0f} MB): {where}")]
 
 
 def failed(facts: Facts) -> Wanted:
@@ -248,29 +349,40 @@ def failed(facts: Facts) -> Wanted:
     failure = job.failure
     assert failure is not None
     stage = PHASES[State(failure.stage)].say if failure.stage in set(State) else failure.stage
-    lines = [f"❌ <b>Failed: {esc(job.title)}</b>", f"Stage: {esc(stage)} (<code>{esc(failure.stage)}</code>)"]
-    lines.append(esc(_cut(failure.message, 1200)))
-    if failure.log_tail.strip():
-        lines.append(f"<pre>{esc(failure.log_tail.strip()[-TAIL:])}</pre>")
+    lines = [f"❌ <b>Failed: {title(job)}</b>", f"Stage: {esc(stage)} (<code>{esc(failure.stage)}</code>)"]
+    lines.append(esc(cut(failure.message, 1200)))
+    if tail := _tail(failure.log_tail):
+        lines.append(f"<pre>{esc(tail)}</pre>")
     if failure.log_url:
         lines.append(link(failure.log_url, "The whole log"))
     if failure.hint:
-        lines.append(esc(failure.hint))
-    lines.append(_cleanup(job))
+        lines.append(esc(cut(failure.hint, 600)))
     return Wanted(
         kind=f"failed:{job.request_no}:{job.lease_epoch}",
-        text=_cut("\n".join(lines)),
+        text=_fit(lines, [_cleanup(job)]),
         buttons=(Button("Retry", button(job.id, "retry")),),
     )
+
+
+def _tail(log: str) -> str:
+    """The last whole lines of a log, without colours and other orders to a terminal."""
+    text = CONTROLS.sub("", log.replace("\r", "\n"))
+    kept: list[str] = []
+    for line in reversed(text.strip().splitlines()):
+        line = cut(line, TAIL // 2)
+        if units("\n".join([line, *kept])) > TAIL:
+            break
+        kept.insert(0, line)
+    return "\n".join(kept)
 
 
 def ended(facts: Facts, word: str) -> Wanted:
     job = facts.job
     mark = "🎉" if word == "Merged" else "🛑"
-    lines = [f"{mark} <b>{word}: {esc(job.title)}</b>"]
+    lines = [f"{mark} <b>{word}: {title(job)}</b>"]
     if job.pr is not None:
         lines.append(f"Pull request: {link(job.pr.url, f'#{job.pr.number}')}")
-    if word == "Merged" and any(r.read_by is None or r.read_by == f"plan:{job.request_no}" for r in facts.requests[1:]):
+    if word == "Merged" and facts.before in WORKING:
         lines.append("What was still under way is not in it.")
     lines.append(_cleanup(job))
     return Wanted(kind=f"ended:{word.lower()}:{job.request_no}", text="\n".join(lines))
@@ -283,10 +395,6 @@ def _cleanup(job: Job) -> str:
         "problem": "Cleanup: not everything could be removed; I keep trying",
         "unreachable": "Cleanup: its machine does not answer; it cleans up when it is back",
     }.get(job.cleanup or "", "Cleanup: nothing was started")
-
-
-def _cut(text: str, limit: int = LIMIT) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 # ── answers to commands ───────────────────────────────────────────────────────
@@ -303,33 +411,45 @@ def not_allowed(user: int) -> str:
     return f"You may not start work here. An owner can add your id, <code>{user}</code>, to this project's users."
 
 
-def taken(job: Job) -> str:
-    return f"Taken: <b>{esc(job.title)}</b> (<code>{job.id}</code>)."
-
-
 def listed(jobs: list[Job]) -> str:
     if not jobs:
         return "Nothing is under way."
-    return "\n".join(
-        f"<code>{j.id}</code> {esc(j.title)} — {PHASES[State(j.state)].say.lower()}{_round(j)}" for j in jobs
-    )
+    return _fit([f"<code>{j.id}</code> {title(j)} — {PHASES[State(j.state)].say.lower()}{_round(j)}" for j in jobs], [])
+
+
+def which(jobs: list[Job]) -> str:
+    """To a command that could mean several jobs, or none."""
+    return f"Which one? Give its id or reply to its message.\n\n{listed(jobs)}" if jobs else listed(jobs)
 
 
 def one(job: Job) -> str:
-    waits = f"\nWaits: {esc(job.waiting.asks)}" if job.waiting else ""
-    pr = f"\nPull request: {link(job.pr.url, f'#{job.pr.number}')}" if job.pr else ""
-    return f"<b>{esc(job.title)}</b> (<code>{job.id}</code>)\n{PHASES[State(job.state)].say}{_round(job)}{waits}{pr}"
+    lines = [f"<b>{title(job)}</b> (<code>{job.id}</code>)", f"{PHASES[State(job.state)].say}{_round(job)}"]
+    if job.waiting:
+        lines.append(f"Waits: {esc(cut(job.waiting.asks, 1500))}")
+    if job.failure:
+        lines.append(esc(cut(job.failure.message, 600)))
+    if job.pr:
+        lines.append(f"Pull request: {link(job.pr.url, f'#{job.pr.number}')}")
+    return "\n".join(lines)
 
 
 STEERED = "Noted. The agent hears it at the start of its next round."
+STILL_OPEN = (
+    "Noted for its next round. It still waits for an answer to its question: press a button, or reply with its words."
+)
 FOLLOWED = "Understood as a further change on the same pull request. If it was not one, press the button."
 THANKED = "That is no change as I understand it, so nothing was started. If it is one, say it with /fix in a reply."
 RETRIED = "Tried again."
 NOT_FAILED = "Only a failed job can be tried again; reply to a ready one to change it."
 CANCELLED = "Cancelled."
+STOPPED = "Stopped. The pull request stays at its last proved commit."
 NO_SUCH_JOB = "I do not know that job here. /jobs lists what is under way."
 WHICH_JOB = "Which one? Give its id or reply to its message. /jobs lists them."
 EMPTY = "That message holds no text to work with. Write what should change."
+TOO_LONG = "That message is too long for a request, so nothing was started. Say it in fewer words."
 NOT_YOURS = "Only its author or an owner may do that."
+NOT_HERE = "You may not do that here."
 ENDED_BEFORE = "That has ended already."
 GONE = "That question was answered already."
+MOVED_ON = "That job has moved on meanwhile; /jobs shows how it stands."
+BROKE = "Something in the factory broke on this message. /jobs shows what was taken; the log of intake says why."

@@ -8,10 +8,10 @@ import signal
 import structlog
 from aiogram import Bot
 from aiogram.types import BotCommand, BotCommandScopeChat
+from aiogram.utils.token import TokenValidationError
 from factory_chassis import projects
 from factory_chassis.service import Service
 from factory_chassis.settings import BadSettings
-from aiogram.utils.token import TokenValidationError
 from factory_telegram.bot import make_bot
 
 from .desk import Desk

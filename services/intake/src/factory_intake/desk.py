@@ -54,9 +54,9 @@ class Desk:
 
     async def said(self, said: Said) -> Answer | None:
         """None where the update was handled before."""
-        found = allowed(self.projects, said.chat, said.user)
         if await self.line.records.known_source(self.source(said.update_id)):
-            return None if isinstance(found, Refusal) else await self._finish(said, found[0])
+            return None
+        found = allowed(self.projects, said.chat, said.user)
         if isinstance(found, Refusal):
             refused = words.not_connected(said.chat) if found is Refusal.CHAT else words.not_allowed(said.user)
             return await self._once(said, Answer(refused))
@@ -78,17 +78,6 @@ class Desk:
 
     async def _once(self, said: Said | Pressed, answer: Answer) -> Answer | None:
         return answer if await self.line.records.take_update(self.source(said.update_id)) else None
-
-    async def _finish(self, said: Said, name: str) -> Answer | None:
-        """A reply that was stored before a crash, and moved nothing: at rest nobody but us would look at it."""
-        job = await self._replied(said, name)
-        if job is None or State(job.state) not in {State.READY_FOR_HUMAN_REVIEW, State.FAILED}:
-            return None
-        source = self.source(said.update_id)
-        if not any(r.source == source and r.read_by is None for r in await self.line.records.requests(job.id)):
-            return None
-        after = await self._act(job, ev.FollowUp(by=said.name, text=said.text), said)
-        return self._followed(job, after) if after else None
 
     async def _wish(self, said: Said, name: str, project: Project) -> Answer | None:
         """Plain text: a reply says more about its job, anything else is a new one."""
