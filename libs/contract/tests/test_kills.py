@@ -172,6 +172,35 @@ def test_a_killed_supervisor(make_repo: Callable[..., Any], kill: Callable[..., 
     assert repo.json("status", code=3)["state"] == "stopped"
 
 
+def test_a_supervisor_that_hangs(make_repo: Callable[..., Any]) -> None:
+    """It lives and does not answer: status says so, clean ends it and what it has started."""
+    repo = make_repo(WEB)
+    started = repo.json("start")
+    os.kill(started["supervisor"]["pid"], signal.SIGSTOP)
+    status = repo.json("status", code=3)
+    assert (status["state"], status["error"]["code"]) == ("failed", "supervisor_silent")
+    repo.json("clean")
+    assert proc.look(started["supervisor"]["pid"]) is None
+    assert proc.look(started["services"][0]["pid"]) is None
+
+
+def test_after_a_reboot(make_repo: Callable[..., Any], kill: Callable[..., Any]) -> None:
+    """Pids of before mean nothing now: nothing is ended by them, status says what was, start starts."""
+    repo = make_repo(WEB)
+    started = repo.json("start")
+    kill(started["supervisor"]["pid"])
+    web = started["services"][0]["pid"]
+    for name in ("state.json", "ledger.jsonl"):
+        path = repo.root / ".software-factory" / name
+        path.write_text(path.read_text().replace(proc.boot_id(), "another boot"))
+    status = repo.json("status", code=3)
+    assert (status["state"], status["error"]["code"]) == ("failed", "rebooted")
+    assert repo.json("stop")["leftovers"] == []
+    assert proc.look(web)
+    kill(web)
+    assert repo.json("start")["state"] == "ready"
+
+
 def test_start_after_a_killed_supervisor(make_repo: Callable[..., Any], kill: Callable[..., Any]) -> None:
     """What it has left is ended first, and the ports are the same again."""
     repo = make_repo(WEB)

@@ -29,7 +29,7 @@ class Ledger:
         self._next = 0
         self._run = f"{os.getpid()}-{time.time_ns()}"
         me = proc.look(os.getpid())
-        self.made("environment", root=str(root), pid=os.getpid(), started=me.started if me else "")
+        self.made("environment", root=str(root), pid=os.getpid(), started=me.started if me else "", boot=proc.boot_id())
 
     def intend(self, owner: str, command: str) -> int:
         """A process is about to be started. Returns the number of the entry."""
@@ -66,12 +66,13 @@ class Left(NamedTuple):
 
 
 def read(path: Path, root: Path) -> Left:
-    """What nobody has crossed out. The ledger of a copied checkout is another's and tells nothing."""
+    """What nobody has crossed out. What was written for another checkout, or before the machine's last start, tells nothing."""
+    boot = proc.boot_id()
     entries: dict[tuple[str, int], Entry] = {}
     writers: dict[str, tuple[int, str]] = {}
     for line in _lines(path):
         kind, run = line.get("kind"), str(line.get("run"))
-        if kind == "environment" and line.get("root") == str(root):
+        if kind == "environment" and (line.get("root"), line.get("boot")) == (str(root), boot):
             writers[run] = (line["pid"], line["started"])
         elif kind == "process" and run in writers:
             entries[run, line["n"]] = Entry(line["owner"], line["pid"], line.get("started", ""))

@@ -7,7 +7,7 @@ import time
 
 from factory_contract import control, live, proc
 from factory_contract.checkout import Checkout
-from factory_contract.errors import ContractError, LeftBehind
+from factory_contract.errors import ContractError, LeftBehind, SupervisorSilent
 from factory_contract.output import Output
 from factory_contract.progress import Progress
 
@@ -42,8 +42,10 @@ def stop(checkout: Checkout, out: Output) -> tuple[list[str], list[int]]:
 def _end(running: live.Running, out: Output) -> None:
     try:
         control.ask(running.socket, running.pid, {"do": "stop"}, Progress(out))
+    except SupervisorSilent:
+        os.kill(running.pid, signal.SIGKILL)  # it hangs; what it has left is ended next
     except (ConnectionError, ContractError):
-        os.kill(running.pid, signal.SIGTERM)  # it does not answer: the signal says the same
+        os.kill(running.pid, signal.SIGTERM)  # the signal says the same
     deadline = time.monotonic() + GOING
     while proc.alive(running.pid, running.started):
         if time.monotonic() >= deadline:
