@@ -14,7 +14,7 @@ from factory_artifacts.redact import Redactor
 from factory_artifacts.store import ArtifactStore
 from factory_jobs import events as ev
 from factory_jobs import messages
-from factory_jobs.errors import TAIL, Failure, JobError, Stale, StoreError
+from factory_jobs.errors import TAIL, Failure, IllegalMove, JobError, Stale, StoreError
 from factory_jobs.job import Job
 from factory_jobs.machine import OWNED_BY, PHASES, WORKING, Role, State
 from factory_jobs.store import Errand
@@ -224,37 +224,56 @@ class Worker:
         return await handler(work)
 
     async def _keep_log(self, work: Work, event: ev.Event | None) -> ev.Event | None:
-        """The stage's log goes to the artifact store; a failure then links to it."""
+        """The stage's log goes to the artifact store; a failure then links to it. Nothing said holds a secret."""
         name = f"{work.job.state}.r{work.job.round}.a{work.job.attempt}.log"
+        url = ""
         try:
-            stored = await work.keep("log", name, work.stage.text().encode())
+            url = work.url(await work.keep("log", name, work.stage.text().encode()), name)
         except (ArtifactError, StoreError, *POSTGRES_AWAY) as e:
             log.warning("the stage's log could not be kept", why=repr(e))
-            return event
-        if isinstance(event, ev.Faulted | ev.GaveUp) and not event.failure.log_url:
-            failure = msgspec.structs.replace(
-                event.failure,
-                log_url=work.url(stored, name),
-                log_tail=work.redactor.text(event.failure.log_tail),
-                message=work.redactor.text(event.failure.message),
-            )
-            return msgspec.structs.replace(event, failure=failure)
+        clean = self.redactor.text
+        match event:
+            case ev.Faulted(failure=failure) | ev.GaveUp(failure=failure):
+                failure = msgspec.structs.replace(
+                    failure,
+                    message=clean(failure.message),
+                    hint=clean(failure.hint),
+                    log_tail=clean(failure.log_tail),
+                    log_url=failure.log_url or url,
+                )
+                return msgspec.structs.replace(event, failure=failure)
+            case ev.FellBack(feedback=feedback):
+                return msgspec.structs.replace(event, feedback=clean(feedback))
+            case ev.SandboxLost(reason=reason):
+                return msgspec.structs.replace(event, reason=clean(reason))
         return event
 
     async def _apply(self, work: Work, event: ev.Event) -> Job | None:
         """Writes the outcome; while Postgres is away it waits, for the work is done and must not be lost."""
         await failpoints.reached(f"{self.role}.{work.job.state}.before_apply")
+        unsure = False
         while True:
             try:
                 return await self.line.apply(work.job, event, actor=self.owner, epoch=work.epoch)
+            except IllegalMove as e:
+                log.error("the handler's outcome is none of this state", outcome=event.kind, why=str(e))
+                event = ev.Faulted(failure=self._ours(work, "illegal_outcome", str(e)))
             except StoreError as e:
+                if unsure and (written := await self._still_ours(work)):
+                    return written
                 log.warning("outcome not written", why=str(e), outcome=event.kind)
                 return None
             except POSTGRES_AWAY as e:
+                unsure = True  # it may have been written, and only the answer was lost
                 log.warning("outcome waits for Postgres", why=repr(e))
                 if self.stopping:
                     return None
                 await asyncio.sleep(1)
+
+    async def _still_ours(self, work: Work) -> Job | None:
+        """The row, where it has moved on under our own lease: then we have moved it."""
+        job = await self.line.store.get(work.job.id)
+        return job if (job.lease_owner, job.lease_epoch) == (self.owner, work.epoch) else None
 
     # ── stopping ──────────────────────────────────────────────────────────────
 
@@ -320,7 +339,8 @@ class Worker:
         except Exception as e:
             log.exception("errand failed", kind=errand.kind, why=repr(e))
             with contextlib.suppress(*POSTGRES_AWAY):
-                await store.delay_errand(errand, min(2.0**errand.attempt, 120), repr(e)[:500])
+                why = self.redactor.text(repr(e)[:500])
+                await store.delay_errand(errand, min(2.0**errand.attempt, 120), why)
         finally:
             renewing.cancel()
             structlog.contextvars.unbind_contextvars("job_id")
