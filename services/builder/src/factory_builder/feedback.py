@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from factory_jobs.records import Round
 
 MAX = 6000  # characters of one feedback
 TAIL = 1800  # of one log
+MESSAGE = 600  # of one failed test
+NAMED = 10  # failed tests of one suite that are told with their messages
 
 
 def clip(text: str | list[str], size: int) -> str:
@@ -14,20 +19,37 @@ def clip(text: str | list[str], size: int) -> str:
     return text if len(text) <= size else "…" + text[-size:]
 
 
-def suites(failing: list[dict[str, Any]]) -> str:
-    """One paragraph a suite: its failed tests with their messages, and the end of its log."""
-    parts = []
-    for suite in failing:
-        head = f"Suite `{suite['suite']}` failed: {suite.get('failed', 0)} failed, {suite.get('passed', 0)} passed"
-        if not suite.get("failed") and not suite.get("passed"):
-            head = f"Suite `{suite['suite']}` ran no test (exit code {suite.get('exit_code')})"
-        lines = [f"{head}."]
-        lines += [f"- {f['name']}: {clip(f.get('message', ''), 600)}" for f in suite.get("failures", [])[:10]]
-        if tail := suite.get("tail"):
-            lines.append(f"The end of its log:\n```\n{clip(tail, TAIL)}\n```")
-        parts.append("\n".join(lines))
-    return clip("\n\n".join(parts), MAX)
+def suites(failing: Sequence[dict[str, Any]]) -> str:
+    """One paragraph a suite: its failed tests with their messages, and the end of its log. Each has its share of MAX."""
+    room = MAX // max(1, len(failing))
+    return "\n\n".join(_suite(suite, room) for suite in failing)[:MAX]
 
 
-def environment(verb: str, error: str, tail: str) -> str:
-    return clip(f"After your change `factory {verb}` fails: {error}\n```\n{clip(tail, TAIL)}\n```", MAX)
+def _suite(suite: dict[str, Any], room: int) -> str:
+    name, failures = suite["suite"], suite.get("failures", [])
+    if suite.get("missing"):
+        return f"Suite `{name}` did not run, though the base has it: every suite has to stay in the contract."
+    lines = [f"Suite `{name}` failed: {suite.get('failed', 0)} failed, {suite.get('passed', 0)} passed."]
+    if not suite.get("failed") and not suite.get("passed"):
+        lines = [f"Suite `{name}` ran no test (exit code {suite.get('exit_code')})."]
+    shown = failures[:NAMED]
+    each = min(MESSAGE, room // 2 // max(1, len(shown)))
+    lines += [f"- {clip(f['name'], 200)}: {clip(f.get('message') or '', each)}" for f in shown]
+    if len(failures) > len(shown):
+        lines.append(f"- … and {len(failures) - len(shown)} more")
+    if tail := suite.get("tail"):
+        lines.append(f"The end of its log:\n```\n{clip(tail, min(TAIL, room // 3))}\n```")
+    return "\n".join(lines)
+
+
+def environment(verb: str, error: str, tail: str | list[str]) -> str:
+    said = clip(error, MAX - TAIL - 100)
+    return f"After your change `factory {verb}` fails: {said}\n```\n{clip(tail, TAIL)}\n```"
+
+
+def before(rounds: Sequence[Round], request_no: int, round_no: int) -> str | None:
+    """What this round has to mend: how the one before it ended, and what was found since."""
+    of_request = [r for r in rounds if r.request_no == request_no]
+    last = [r for r in of_request if r.round < round_no][-1:]
+    here = [r for r in of_request if r.round == round_no]
+    return "\n\n".join(r.feedback for r in last + here if r.feedback) or None
