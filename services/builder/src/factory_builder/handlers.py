@@ -10,6 +10,7 @@ from factory_chassis.plan import Plan
 from factory_chassis.work import Work
 from factory_forge import forges
 from factory_forge import git as forge_git
+from factory_forge.errors import BundleRefused
 from factory_forge.inside import GitInside
 from factory_jobs import events as ev
 from factory_jobs.errors import FactoryError, OutsideError
@@ -63,12 +64,11 @@ class Handlers:
     async def dev_environment_ready(self, work: Work) -> ev.Event:
         """Applies the checkpoint where there is one; the app then runs what it holds."""
         if await checkpoint.apply(work, self._git(work), await self._mirror(work)):
-            if (problem := await self._renew_app(work)) is not None and not work.job.verify:
+            problem = await self._renew_app(work)
+            if problem is not None and not work.job.verify:  # a person's commit is judged in the next state
                 work.log.warning("the checkpoint's app does not get ready; the agent is told", why=problem.error)
-            elif problem is not None:
-                await work.records.put_round(
-                    work.job, feedback=feedback.environment(problem.verb, problem.error, problem.tail)
-                )
+                said = feedback.environment(problem.verb, problem.error, problem.tail)
+                await work.records.put_round(work.job, feedback=said)
         return ev.Done()
 
     async def implementation_in_progress(self, work: Work) -> ev.Event:
@@ -88,7 +88,11 @@ class Handlers:
             await self._git(work).reset(job.work_sha or parent)
         ended = await self._turn(work, parent)
         commit = await self._commit(work, parent, await self._plan(work), ended)
-        if problem := _turn_problem(ended):
+        problem = _turn_problem(ended)
+        if commit != parent and (refused := await self._refused(work, commit)):
+            await work.records.put_round(job, outcome="refused", feedback=refused)
+            return ev.FellBack(feedback=refused)  # work_sha stays: the next round's commit leaves this one out
+        if problem is not None:
             await work.records.put_round(job, outcome=ended.problem, feedback=problem)
             return ev.FellBack(feedback=problem, facts={"work_sha": commit} if commit != job.base_sha else {})
         if commit == parent:
@@ -106,7 +110,6 @@ class Handlers:
         plan = await self._plan(work)
         unread = await records.unread(job.id)
         requests = await records.requests(job.id)
-        before = [r for r in await records.rounds(job.id) if r.request_no == job.request_no and r.round < job.round]
         text = prompt.build(
             plan,
             request="\n\n".join(r.text for r in requests if r.read_by == f"plan:{job.request_no}") or plan.problem,
@@ -114,7 +117,7 @@ class Handlers:
             round_no=job.round,
             rounds_max=job.rounds_max,
             sandbox=job.sandbox,
-            feedback=before[-1].feedback if before else None,
+            feedback=feedback.before(await records.rounds(job.id), job.request_no, job.round),
             steers=[r.text for r in requests if (r.read_by or "").startswith(f"round:{job.request_no}.")]
             + [r.text for r in unread],
         )
@@ -172,6 +175,14 @@ class Handlers:
         work.log.info("committed", sha=commit.sha[:12], files=len(commit.files))
         return commit.sha
 
+    async def _refused(self, work: Work, sha: str) -> str | None:
+        """What the mirror does not let in, said while the agent can still mend it."""
+        try:
+            await checkpoint.into_mirror(work, await self._mirror(work), sha)
+        except BundleRefused as e:
+            return f"Your change cannot be taken: {e.message}. {e.hint}".strip()
+        return None
+
     async def _after_round(self, work: Work, sha: str) -> ev.Event:
         """The app has to get ready again with the change in it."""
         problem = await self._renew_app(work)
@@ -197,21 +208,21 @@ class Handlers:
         base = await work.records.base(job.repo, job.base_sha) or {}
         dirt = sorted(set(await self._git(work).dirt()) - set(base.get("dirt", [])))
         if dirt:
-            said = "Files changed after the round's commit, so that the tests would not be of it: " + ", ".join(
-                dirt[:20]
+            said = (
+                f"Files changed after the round's commit, so that the tests would not be of it: {', '.join(dirt[:20])}. "
+                "Undo what you did not mean to change; what the app writes while it runs belongs into .gitignore."
             )
             await work.records.put_round(job, feedback=said)
             return ev.FellBack(feedback=said)
         answer = await self._contract(work).run("test", timeout=1700)
-        suites = answer.data.get("suites", [])
-        if not suites and answer.code not in (0, 1):
+        if proof.broke(answer):
             said = feedback.environment("test", answer.error, answer.tail)
             await work.records.put_round(job, feedback=said)
             return ev.FellBack(feedback=said)
-        judged = proof.judge(suites, base.get("suites", []))
+        judged = proof.judge(answer.data.get("suites", []), base.get("suites", []))
         holds = proof.holds(judged)
         await work.records.add_evidence(job, job.work_sha, "suites", holds, {"suites": judged})
-        work.log.info("suites", **{s["suite"]: "failed" if s["counts"] else "ok" for s in judged})
+        work.log.info("suites", holds=holds, suites={s["suite"]: not s["counts"] for s in judged})
         if holds:
             return ev.Done()
         said = feedback.suites([s for s in judged if s["counts"]])
