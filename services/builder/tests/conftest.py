@@ -1,0 +1,156 @@
+"""A job's mirror and clone as they are in life, and its records kept in memory."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+import structlog
+from factory_forge.git import Mirror
+from factory_forge.inside import GitInside
+from factory_jobs.job import Job
+from factory_jobs.records import Round
+
+BRANCH = "factory/jabcdefghi2-add-a-page"
+NOW = datetime.now(UTC)
+
+
+class LocalPlace:
+    """The part of a sandbox that git needs, as processes and files of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    async def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+        max_output: int = 1 << 20,
+    ) -> SimpleNamespace:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            cwd=self.root,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.root.parent), **(env or {})},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate(stdin)
+        return SimpleNamespace(code=process.returncode, stdout=out, stderr=err)
+
+    async def read_chunks(self, path: str, offset: int = 0) -> AsyncIterator[bytes]:
+        yield (self.root / path).read_bytes()[offset:]
+
+    async def write(self, path: str, data: bytes | AsyncIterator[bytes], *, mode: int = 0o644) -> int:
+        assert isinstance(data, bytes)
+        return (self.root / path).write_bytes(data)
+
+
+class KeptWork:
+    """What handlers use of `Work`: rounds, evidence and artifacts, in memory."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.records, self.artifacts = job, self, self
+        self.kept: dict[str, bytes] = {}
+        self.seen: list[tuple[str, bool, Any]] = []
+        self.base_result: dict[str, Any] = {}
+        self.log = structlog.get_logger()
+        self._rounds: dict[tuple[int, int], Round] = {}
+
+    async def put_round(self, job: Job, **facts: Any) -> None:
+        key = (job.request_no, job.round)
+        empty = dict.fromkeys(("commit", "parent", "outcome", "summary", "feedback", "bundle"))
+        fresh = Round(request_no=key[0], round=key[1], proved=False, spent={}, at=NOW, **empty)  # type: ignore[arg-type]
+        given = {k: v for k, v in facts.items() if v is not None}
+        self._rounds[key] = msgspec.structs.replace(self._rounds.get(key, fresh), **given)
+
+    async def rounds(self, job_id: str) -> list[Round]:
+        return [self._rounds[key] for key in sorted(self._rounds)]
+
+    async def base(self, repo: str, sha: str) -> dict[str, Any] | None:
+        return self.base_result
+
+    async def add_evidence(self, job: Job, commit: str, kind: str, ok: bool, data: Any) -> None:
+        self.seen.append((kind, ok, data))
+
+    async def keep(self, kind: str, name: str, content: Path, *, commit: str | None = None) -> SimpleNamespace:
+        self.kept[name] = content.read_bytes()
+        return SimpleNamespace(key=name)
+
+    async def get_bytes(self, key: str) -> bytes:
+        return self.kept[key]
+
+    async def get_file(self, key: str, path: Path) -> None:
+        path.write_bytes(self.kept[key])
+
+
+def git(directory: Path, *args: str) -> str:
+    command = ["git", "-C", str(directory), "-c", "user.name=Ada", "-c", "user.email=ada@example.com", *args]
+    env = {"PATH": os.environ["PATH"], "HOME": str(directory)}
+    return subprocess.run(command, check=True, env=env, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Path:
+    """A person's repository with one commit."""
+    work = tmp_path / "person"
+    subprocess.run(["git", "init", "-q", "-b", "main", str(work)], check=True)
+    (work / "app.py").write_text("1\n")
+    git(work, "add", "-A")
+    git(work, "commit", "-q", "-m", "first")
+    return work
+
+
+@pytest.fixture
+async def mirror(tmp_path: Path, person: Path) -> Mirror:
+    mirror = await Mirror.open(tmp_path / "mirror.git", str(person))
+    await mirror.fetch()
+    return mirror
+
+
+@pytest.fixture
+def work(person: Path) -> KeptWork:
+    job = Job(
+        id="jabcdefghi2",
+        state="implementation_in_progress",
+        version=1,
+        seq=1,
+        project="app",
+        snapshot={},
+        repo=str(person),
+        title="Add a page",
+        branch=BRANCH,
+        base_sha=git(person, "rev-parse", "HEAD"),
+        round=1,
+        next_attempt_at=NOW,
+        created_at=NOW,
+        entered_at=NOW,
+    )
+    return KeptWork(job)
+
+
+@pytest.fixture
+async def clone(tmp_path: Path, mirror: Mirror, work: KeptWork) -> Path:
+    assert work.job.base_sha
+    await mirror.clone_for_job(tmp_path / "job/checkout", work.job.base_sha, BRANCH)
+    return tmp_path / "job/checkout"
+
+
+@pytest.fixture
+def git_in() -> Callable[[Path], GitInside]:
+    """The factory's git in a clone."""
+    return lambda clone: GitInside(LocalPlace(clone), BRANCH)
+
+
+@pytest.fixture
+def inside(clone: Path, git_in: Callable[[Path], GitInside]) -> GitInside:
+    return git_in(clone)
