@@ -66,8 +66,9 @@ async def test_an_app_that_cannot_start_fails_with_stage_log_and_cleanup(line: L
 async def test_out_of_rounds_offers_more_and_retry_goes_on(line: Line) -> None:
     """Two red rounds end it; Retry gives it two more and it ends well on the same branch."""
     wrong = heading("Lines", test="self.fail('the test that never holds')")
+    again = heading("Lines", test="self.fail('and it never holds')")
     project = await line.project(
-        rounds(wrong, wrong, heading("Lines"), expect={2: ["the test that never holds"], 3: ["never holds"]})
+        rounds(wrong, again, heading("Lines"), expect={2: ["the test that never holds"], 3: ["never holds"]})
     )
     job = await project.reach(await project.ask(WISH), "failed")
     assert job.failure and job.failure.code == "out_of_rounds" and job.round == 2 and job.pr is None
@@ -99,7 +100,7 @@ async def test_a_reply_at_ready_is_the_next_change_on_the_same_pull_request(line
         and project.git("merge-base", "--is-ancestor", str(first), str(second.proved_sha)) == ""
     )
     wrong = heading("Nothing", test="self.fail('never')")
-    project.play(rounds(wrong, wrong))
+    project.play(rounds(wrong, heading("Nothing", test="self.fail('never again')")))
     answer = (
         await project.shows("Ready for your review", "Letters")
         if False
