@@ -293,7 +293,7 @@ def final(facts: Facts) -> Wanted:
     if job.pr is not None:
         lines.append(f"Pull request: {link(job.pr.url, f'#{job.pr.number}')}")
     if job.sandbox and job.sandbox.preview_url and job.sandbox.preview != "stopped":
-        down = "" if job.sandbox.preview in {"up", ""} else f" ({job.sandbox.preview})"
+        down = "" if job.sandbox.preview in {"up", ""} else f" ({esc(job.sandbox.preview)})"
         lines.append(
             f"Preview: {link(job.sandbox.preview_url, cut(job.sandbox.preview_url, NAME * 2))}{down}, "
             "on the factory's machine only"
