@@ -37,7 +37,7 @@ FORM = """
 <ul id=list></ul><p hidden>Error 17</p>
 <section aria-label=One><button type=button>Delete</button></section>
 <section aria-label=Two><button type=button>Delete</button></section>
-<a href=/other target=_blank>Other</a>
+<a href=/other target=_blank>Other</a> <button type=button onclick="setTimeout(() => window.open('/other'), 400)">Later</button>
 <script>
 const add = text => { const li = document.createElement('li'); li.textContent = text; list.append(li) };
 const [title, search] = document.querySelectorAll('input'), file = document.querySelector('[type=file]');
@@ -74,6 +74,9 @@ scenarios:
       - expect: {title: help desk}
       - click: {role: link, name: Other}
       - expect: {role: heading, name: Elsewhere}
+      - goto: /new
+      - click: {role: button, name: Later}
+      - expect: {role: heading, name: Elsewhere, timeout: 1}
       - goto: {service: api, path: /health}
       - expect: {text: fine}
 """
@@ -144,7 +147,7 @@ async def test_a_failing_step_says_what_was_found_instead(site: Site, tmp_path: 
         "b": "heading reads “New ticket”, not “Old”",
         "c": "no “Error 17” seen within 0.3 s; 1 in the page, but hidden",
         "d": "“New ticket” is still seen after 0.3 s",
-        "e": "4 × button seen within 0.3 s, not 9",
+        "e": "5 × button seen within 0.3 s, not 9",
         "f": "2 elements match: say which, with name, exact, within or nth",
         "g": "no “Subject” in the page within 0.3 s",
         "h": "no service “wbe” has a url; those that have: api, web",
@@ -282,7 +285,7 @@ async def test_without_scenarios_the_urls_are_toured(site: Site, tmp_path: Path)
         free.bind(("127.0.0.1", 0))
         dead = f"http://localhost:{free.getsockname()[1]}/"
         urls = {"web": f"{site.url}/new", "api": f"{site.url}/health", "docs": dead}
-        recording = await record.run(Plan(urls=urls, primary="web", scenarios=[], out=tmp_path, trace=False))
+        recording = await record.run(Plan(urls, "web", [], tmp_path, trace=False, size=(640, 480)))
     assert [r.ok for r in recording.results] == [True, True, False]
     assert recording.results[2].error == f"nothing answers at {dead}"
     assert recording.video and [c.title for c in recording.video.chapters] == [f"{s}: {u}" for s, u in urls.items()]

@@ -5,13 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+from factory_browser import smoke as smokes
 from factory_browser.smoke import smoke
 
 Serve = Callable[[dict[str, Callable[[Any], Any]]], Any]
 
 
-async def test_what_is_up_what_is_empty_and_what_is_down(serve: Serve, tmp_path: Path) -> None:
+async def test_what_is_up_what_is_empty_and_what_is_down(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A 200 without anything to see is not ok; an app that draws itself late is; so is an API that has nothing at its root."""
+    monkeypatch.setattr(smokes, "BLANK_S", 2.0)
     late = "setTimeout(() => document.body.innerHTML = '<h1>Up</h1>', 600)"
     site = serve(
         {

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.async_api import Browser, BrowserContext, Dialog, Error, Page, StorageState
+from playwright.async_api import Browser, BrowserContext, Dialog, Error, Locator, Page, StorageState
 
 from factory_browser import browser as browsers
 from factory_browser import traces
@@ -24,7 +24,9 @@ from factory_browser.watch import watch
 __all__ = ["Plan", "Recording", "ScenarioResult", "run", "tour"]
 
 OUTLINE = 2000  # characters of a page's outline that are kept with a failure
-SETTLE_S = 0.3
+TAB_S = 10.0  # for a new tab to load
+SETTLE_S = 0.2  # after the last step
+STEP_S = 0.05  # after each, where it is not filmed: a click may open a tab
 
 
 @dataclass
@@ -193,11 +195,10 @@ class _Session:
         began = time.monotonic()
         result = ScenarioResult(scenario.name, scenario.criteria, True)
         for index, step in enumerate(scenario.steps):
-            await tabs.follow(camera)
             try:
                 if camera:
                     camera.begins(index)
-                element = await perform(tabs.page, step, self.place)
+                element = await self._perform(tabs, step, camera)
             except StepFailed as e:
                 result.ok, result.error, result.step_index, result.step = False, str(e), index, str(step)
                 result.outline = await outline(tabs.page)
@@ -205,12 +206,21 @@ class _Session:
                 if camera:
                     await camera.failed(index, str(e) if step.expect else f"{step}: {e}")
                 break
-            if camera:
-                await camera.done(index, element)
+            await (camera.done(index, element) if camera else asyncio.sleep(STEP_S))
         await (camera.ends() if camera else asyncio.sleep(SETTLE_S))  # what fails late is seen too
         result.screenshot = result.screenshot or await self._screenshot(tabs.page, file)
         result.seconds = time.monotonic() - began
         return result
+
+    async def _perform(self, tabs: "_Tabs", step: Step, camera: Camera | None) -> Locator | None:
+        """A step in the newest tab; once more where a tab opened while it failed in the one before."""
+        await tabs.follow(camera)
+        try:
+            return await perform(tabs.page, step, self.place)
+        except StepFailed:
+            if not await tabs.follow(camera):
+                raise
+            return await perform(tabs.page, step, self.place)
 
     async def _screenshot(self, page: Page, file: str) -> Path | None:
         path = self.plan.out / f"{file}.png"
@@ -249,16 +259,25 @@ class _Tabs:
         self._filmed = False
         context.on("dialog", _accept)
 
-    async def follow(self, camera: Camera | None) -> None:
-        """Turns to the newest tab, and the camera with it."""
+    async def follow(self, camera: Camera | None) -> bool:
+        """Turns to the newest tab, and the camera with it; whether that is another one."""
         newest = self._context.pages[-1] if self._context.pages else self.page
-        if newest is self.page and (self._filmed or not camera):
-            return
-        another, self.page, self._filmed = newest is not self.page, newest, True
-        if camera:
+        another, self.page = newest is not self.page, newest
+        if another:
+            await _loaded(newest)
+        if camera and (another or not self._filmed):
+            self._filmed = True
             await camera.follow(newest)
             if another:
                 await camera.show()
+        return another
+
+
+async def _loaded(page: Page) -> None:
+    try:
+        await page.wait_for_load_state("domcontentloaded", timeout=TAB_S * 1000)
+    except Error:
+        pass  # closed again, or slow: the step that looks at it says so
 
 
 async def _accept(dialog: Dialog) -> None:
