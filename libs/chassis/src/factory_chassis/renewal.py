@@ -30,9 +30,10 @@ class Renewal(threading.Thread):
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
-    def hold(self, job_id: str, epoch: int) -> None:
+    def hold(self, job_id: str, epoch: int, *, since: float | None = None) -> None:
+        """From now on it is renewed. `since` is when the lease was asked for (monotonic): Postgres counts from later."""
         with self._lock:
-            self._held[job_id] = (epoch, time.monotonic() + self.lease)
+            self._held[job_id] = (epoch, (time.monotonic() if since is None else since) + self.lease)
 
     def drop(self, job_id: str, epoch: int) -> None:
         with self._lock:

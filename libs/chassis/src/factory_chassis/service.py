@@ -175,6 +175,7 @@ class Service:
                 may_claim=self.may_claim,
                 grace=self.settings.stop_grace,
             )
+            self.health.details = self.worker.report
             durable = next(iter(self.provisioner.consumers))
             for _ in range(self.settings.capacity):
                 subscribe(self.broker, durable, self.worker.on_hint)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 import asyncpg
 import msgspec
@@ -15,10 +17,12 @@ from factory_artifacts.store import ArtifactStore
 from factory_jobs import events as ev
 from factory_jobs import messages
 from factory_jobs.errors import TAIL, Failure, IllegalMove, JobError, Stale, StoreError
+from factory_jobs.ids import is_job_id
 from factory_jobs.job import Job
 from factory_jobs.machine import OWNED_BY, PHASES, WORKING, Role, State
 from factory_jobs.store import Errand
 from faststream.nats import NatsMessage
+from nats.errors import Error as NatsError
 
 from . import failpoints
 from .line import Line
@@ -29,6 +33,7 @@ from .work import Work
 log = structlog.get_logger()
 
 Handler = Callable[[Work], Awaitable[ev.Event]]
+HintT = TypeVar("HintT", messages.Hint, messages.ErrandHint)
 ErrandHandler = Callable[[Errand, Job], Awaitable[str]]
 REFUSED = 1.0  # seconds before a hint that came while we stop is given out again: at once it would come back to us
 POSTGRES_AWAY = (
@@ -69,6 +74,7 @@ class Worker:
         self.owner, self.node, self.public_url, self.node_limit, self.grace = owner, node, public_url, node_limit, grace
         self.may_claim = may_claim
         self.stopping = False
+        self.bad_messages = 0
         # by job and epoch: a job may come back while its old handler still cleans up
         self._running: dict[tuple[str, int], tuple[Work, asyncio.Task[ev.Event]]] = {}
 
@@ -76,24 +82,45 @@ class Worker:
 
     async def on_hint(self, message: NatsMessage) -> None:
         """Claims, acks, works. Late, repeated and foreign hints claim nothing and are acked."""
-        try:
-            hint = messages.decode(message.body, messages.Hint)
-        except messages.BadMessage as e:
-            log.warning("bad message dropped", why=str(e))
-            return await message.ack()
-        assert isinstance(hint, messages.Hint)
+        hint = await self._decoded(message, messages.Hint)
+        if hint is None:
+            return
         if self.stopping:
-            return await message.nack(delay=REFUSED)
+            await message.nack(delay=REFUSED)
+            return
         await failpoints.reached(f"{self.role}.before_claim")
+        asked, job = time.monotonic(), None
         try:
             job = await self._claim(hint.job_id)
-        except POSTGRES_AWAY as e:
+        except POSTGRES_AWAY as e:  # acked all the same: the sweep hints again, a redelivery would only spin
             log.warning("not claimed: Postgres does not answer", job_id=hint.job_id, why=repr(e))
-            return await message.ack()  # the sweep hints again; a redelivery would only spin
-        await message.ack()
+        await self._ack(message)
         if job is not None:
-            await self._work_on(job)
-        return None
+            await self._work_on(job, asked)
+
+    async def _decoded(self, message: NatsMessage, kind: type[HintT]) -> HintT | None:
+        """None where it is no message of ours: then it is acked, counted and logged."""
+        try:
+            hint = messages.decode(message.body, kind)
+            assert isinstance(hint, kind)
+            if not is_job_id(hint.job_id):
+                raise messages.BadMessage("its job_id is none")
+            if isinstance(hint, messages.ErrandHint) and not 0 < hint.errand < 1 << 63:
+                raise messages.BadMessage("its errand is none")
+        except messages.BadMessage as e:
+            self.bad_messages += 1
+            log.warning("bad message dropped", why=str(e), subject=message.raw_message.subject)
+            await self._ack(message)
+            return None
+        return hint
+
+    @staticmethod
+    async def _ack(message: NatsMessage) -> None:
+        """A lost ack only brings the hint again; what was claimed is worked on."""
+        try:
+            await message.ack()
+        except (NatsError, OSError) as e:
+            log.warning("not acked", why=repr(e))
 
     async def _claim(self, job_id: str) -> Job | None:
         if self.may_claim is not None and not await self.may_claim():
@@ -101,9 +128,9 @@ class Worker:
         states = OWNED_BY[self.role]
         return await self.line.store.claim(job_id, states, owner=self.owner, node=self.node, node_limit=self.node_limit)
 
-    async def _work_on(self, job: Job) -> None:
-        """State after state while the lease is kept."""
-        self.renewal.hold(job.id, job.lease_epoch)
+    async def _work_on(self, job: Job, asked: float) -> None:
+        """State after state while the lease is kept; it was asked for at `asked` (monotonic)."""
+        self.renewal.hold(job.id, job.lease_epoch, since=asked)
         epoch = job.lease_epoch
         structlog.contextvars.bind_contextvars(job_id=job.id)
         try:
@@ -137,11 +164,10 @@ class Worker:
         try:
             log.info("began", state=job.state, attempt=job.attempt, round=job.round)
             event = await self._outcome(work)
-            if event is not None:
-                log.info("ended", state=job.state, outcome=event.kind)
-            if work.stopping != "fenced":
-                event = await self._keep_log(work, event)
-            return await self._apply(work, event) if event is not None else None
+            if event is None:
+                return None  # nothing of ours is written any more
+            log.info("ended", state=job.state, outcome=event.kind)
+            return await self._apply(work, event, await self._keep_log(work))
         finally:
             stage_log.reset(token)
 
@@ -215,44 +241,29 @@ class Worker:
 
     def _ours(self, work: Work, code: str, message: str) -> Failure:
         """A failure that nobody has put into words: what the stage said last goes with it."""
-        return Failure(
-            blame="factory", code=code, message=message, stage=work.job.state, log_tail=work.stage.tail()[-TAIL:]
-        )
+        clean = self.redactor.text
+        tail = clean(work.stage.tail(10 * TAIL))[-TAIL:]  # cut after: half a secret is not found
+        return Failure(blame="factory", code=code, message=clean(message), stage=work.job.state, log_tail=tail)
 
     async def _handled(self, handler: Handler, work: Work) -> ev.Event:
         await failpoints.reached(f"{self.role}.{work.job.state}.working")
         return await handler(work)
 
-    async def _keep_log(self, work: Work, event: ev.Event | None) -> ev.Event | None:
-        """The stage's log goes to the artifact store; a failure then links to it. Nothing said holds a secret."""
+    async def _keep_log(self, work: Work) -> str:
+        """The stage's log goes to the artifact store; its link, or nothing where it could not be kept."""
         name = f"{work.job.state}.r{work.job.round}.a{work.job.attempt}.log"
-        url = ""
         try:
-            url = work.url(await work.keep("log", name, work.stage.text().encode()), name)
+            return work.url(await work.keep("log", name, work.stage.text().encode()), name)
         except (ArtifactError, StoreError, *POSTGRES_AWAY) as e:
             log.warning("the stage's log could not be kept", why=repr(e))
-        clean = self.redactor.text
-        match event:
-            case ev.Faulted(failure=failure) | ev.GaveUp(failure=failure):
-                failure = msgspec.structs.replace(
-                    failure,
-                    message=clean(failure.message),
-                    hint=clean(failure.hint),
-                    log_tail=clean(failure.log_tail),
-                    log_url=failure.log_url or url,
-                )
-                return msgspec.structs.replace(event, failure=failure)
-            case ev.FellBack(feedback=feedback):
-                return msgspec.structs.replace(event, feedback=clean(feedback))
-            case ev.SandboxLost(reason=reason):
-                return msgspec.structs.replace(event, reason=clean(reason))
-        return event
+            return ""
 
-    async def _apply(self, work: Work, event: ev.Event) -> Job | None:
+    async def _apply(self, work: Work, event: ev.Event, log_url: str) -> Job | None:
         """Writes the outcome; while Postgres is away it waits, for the work is done and must not be lost."""
         await failpoints.reached(f"{self.role}.{work.job.state}.before_apply")
         unsure = False
         while True:
+            event = self._told(event, log_url)
             try:
                 return await self.line.apply(work.job, event, actor=self.owner, epoch=work.epoch)
             except IllegalMove as e:
@@ -270,6 +281,25 @@ class Worker:
                     return None
                 await asyncio.sleep(1)
 
+    def _told(self, event: ev.Event, log_url: str) -> ev.Event:
+        """As it may be shown: without secrets, a failure with the link to its log."""
+        clean = self.redactor.text
+        match event:
+            case ev.Faulted(failure=failure) | ev.GaveUp(failure=failure):
+                failure = msgspec.structs.replace(
+                    failure,
+                    message=clean(failure.message),
+                    hint=clean(failure.hint),
+                    log_tail=clean(failure.log_tail),
+                    log_url=failure.log_url or log_url,
+                )
+                return msgspec.structs.replace(event, failure=failure)
+            case ev.FellBack(feedback=feedback):
+                return msgspec.structs.replace(event, feedback=clean(feedback))
+            case ev.SandboxLost(reason=reason):
+                return msgspec.structs.replace(event, reason=clean(reason))
+        return event
+
     async def _still_ours(self, work: Work) -> Job | None:
         """The row, where it has moved on under our own lease: then we have moved it."""
         job = await self.line.store.get(work.job.id)
@@ -281,6 +311,10 @@ class Worker:
         """Somebody else holds the job now: end the handler and what it started. Call from the loop."""
         if running := self._running.get((job_id, epoch)):
             self._cancel(*running, "fenced")
+
+    def report(self) -> dict[str, Any]:
+        """For `/health`; called from its thread."""
+        return {"working": sorted(job_id for job_id, _ in list(self._running)), "bad_messages": self.bad_messages}
 
     async def on_control(self, control: messages.Control) -> None:
         """The row has changed under its holder: whoever has a lower epoch is out."""
@@ -307,23 +341,21 @@ class Worker:
     # ── errands ───────────────────────────────────────────────────────────────
 
     async def on_errand(self, message: NatsMessage) -> None:
-        try:
-            hint = messages.decode(message.body, messages.ErrandHint)
-        except messages.BadMessage as e:
-            log.warning("bad message dropped", why=str(e))
-            return await message.ack()
-        assert isinstance(hint, messages.ErrandHint)
+        """The same for work beside the state."""
+        hint = await self._decoded(message, messages.ErrandHint)
+        if hint is None:
+            return
         if self.stopping:
-            return await message.nack(delay=REFUSED)
-        store = self.line.store
+            await message.nack(delay=REFUSED)
+            return
+        errand = None
         try:
-            errand = await store.claim_errand(hint.errand, owner=self.owner, node=self.node)
-        except POSTGRES_AWAY:
-            errand = None
-        await message.ack()
+            errand = await self.line.store.claim_errand(hint.errand, owner=self.owner, node=self.node)
+        except POSTGRES_AWAY as e:
+            log.warning("errand not claimed: Postgres does not answer", job_id=hint.job_id, why=repr(e))
+        await self._ack(message)
         if errand is not None:
             await self._errand(errand)
-        return None
 
     async def _errand(self, errand: Errand) -> None:
         store = self.line.store
