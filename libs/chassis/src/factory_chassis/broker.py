@@ -33,18 +33,8 @@ def build_broker(url: str, *, grace: float = 20) -> NatsBroker:
         max_reconnect_attempts=-1,
         reconnect_time_wait=1,
         connect_timeout=5,
-        disconnected_cb=_went_away,
-        reconnected_cb=_is_back,
         logger=None,
     )
-
-
-async def _went_away() -> None:
-    log.warning("NATS went away, or we leave it")
-
-
-async def _is_back() -> None:
-    log.info("NATS is back")
 
 
 def subscribe(broker: NatsBroker, durable: str, handler: Callable[[NatsMessage], Awaitable[None]]) -> None:

@@ -9,6 +9,10 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import structlog
+
+log = structlog.get_logger()
+
 STALLED = 5.0  # seconds without a beat of the loop
 
 
@@ -28,6 +32,9 @@ class Health:
         self._beat = time.monotonic()
 
     def set(self, name: str, ok: bool) -> None:
+        """Says in the log when it changes."""
+        if self._checks.get(name, True) != ok:
+            log.info("is back", what=name) if ok else log.warning("went away", what=name)
         self._checks[name] = ok
 
     def report(self) -> dict[str, Any]:
