@@ -4,36 +4,52 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from collections.abc import MutableMapping
+from collections import deque
+from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
-MAX_STAGE_LOG = 8 << 20  # bytes kept of one stage's log; the middle of a longer one is left out
+MAX_STAGE_LOG = 8 << 20  # characters kept of one stage's log; the middle of a longer one is left out
+OF_THE_LINE = frozenset({"event", "level", "job_id", "service", "timestamp", "exception"})  # no facts of an event
 
 
 class StageLog:
-    """What happened in one stage of one job, as text for people: log events and the output of commands."""
+    """What happened in one stage of one job, as text for people: log events and the output of commands.
+
+    The first and the last half of `MAX_STAGE_LOG` are kept: how it began, and what it ended with.
+    """
 
     def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._size = 0
-        self._left_out = 0
+        self._head: list[str] = []
+        self._tail: deque[str] = deque()
+        self._head_size = self._tail_size = self._left_out = 0
 
     def write(self, text: str) -> None:
-        if self._size + len(text) > MAX_STAGE_LOG:
-            self._left_out += len(text)
+        text = text if text.endswith("\n") else text + "\n"
+        room = MAX_STAGE_LOG // 2 - self._head_size
+        if room > 0:
+            self._head.append(text[:room])
+            self._head_size += len(text[:room])
+            text = text[room:]
+        if not text:
             return
-        self._parts.append(text if text.endswith("\n") else text + "\n")
-        self._size += len(text)
+        self._tail.append(text)
+        self._tail_size += len(text)
+        while (over := self._tail_size - MAX_STAGE_LOG // 2) > 0:
+            first = self._tail.popleft()
+            if len(first) > over:
+                self._tail.appendleft(first[over:])
+            self._tail_size -= min(over, len(first))
+            self._left_out += min(over, len(first))
 
     def line(self, text: str) -> None:
         self.write(f"{datetime.now(UTC):%H:%M:%S.%f}"[:-3] + f" {text}")
 
     def text(self) -> str:
-        note = f"… {self._left_out} more characters were left out\n" if self._left_out else ""
-        return "".join(self._parts) + note
+        note = f"\n… {self._left_out} characters were left out here …\n" if self._left_out else ""
+        return "".join(self._head) + note + "".join(self._tail)
 
     def tail(self, characters: int = 3000) -> str:
         return self.text()[-characters:]
@@ -42,25 +58,35 @@ class StageLog:
 stage_log: contextvars.ContextVar[StageLog | None] = contextvars.ContextVar("stage_log", default=None)
 
 
-def _to_stage(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    if (stage := stage_log.get()) is not None:
-        facts = " ".join(
-            f"{k}={v}" for k, v in event.items() if k not in {"event", "level", "job_id", "service", "timestamp"}
-        )
-        stage.line(f"{event['event']} {facts}".rstrip())
-    return event
+def _to_stage(clean: Callable[[str], str]) -> structlog.types.Processor:
+    def processor(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if (stage := stage_log.get()) is not None:
+            facts = " ".join(f"{k}={v}" for k, v in event.items() if k not in OF_THE_LINE)
+            stage.line(clean(f"{event['event']} {facts}".rstrip()))
+            if trace := event.get("exception"):
+                stage.write(clean(trace))
+        return event
+
+    return processor
 
 
-def configure(service: str, *, json: bool = True) -> structlog.stdlib.BoundLogger:
-    """Sets the process's logging up and gives its logger. Bind `job_id` by structlog.contextvars."""
+def configure(service: str, *, json: bool = True, clean: Callable[[str], str] = str) -> structlog.stdlib.BoundLogger:
+    """Sets the process's logging up and gives its logger. Bind `job_id` by structlog.contextvars.
+
+    Every line passes through `clean`, which takes secrets out.
+    """
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
-            _to_stage,
+            structlog.processors.format_exc_info,
+            _to_stage(clean),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            structlog.processors.JSONRenderer() if json else console,
+            lambda _, __, line: clean(str(line)),
         ],
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )

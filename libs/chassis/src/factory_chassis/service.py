@@ -73,10 +73,12 @@ class Service:
     async def connect(self) -> None:
         """Postgres, the bus and the artifact store; waits for what is not there yet."""
         s = self.settings
-        logs.configure(self.name, json=s.log_format == "json")
+        self.redactor = Redactor(s.secrets())
+        logs.configure(self.name, json=s.log_format == "json", clean=self.redactor.text)
+        if self.redactor.too_short:
+            log.warning("secrets that are too short to be taken out of logs", how_many=self.redactor.too_short)
         self.health = self._health(s.health_port)
         self._spawn(self._beat())
-        self.redactor = Redactor(s.secrets())
         url = s.database_url.get_secret_value()
         self.pool = await self._patiently("Postgres", lambda: db.connect(url, name=self.name))
         self._closing.push_async_callback(self._close_pool)
