@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from factory_sandbox import provider
 from factory_sandbox.client import Sandbox, node_key
 from factory_sandbox.handle import Handle
 from factory_sandbox.layout import MARK, Layout
@@ -99,6 +99,11 @@ def node_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def spec(node_dir: Path) -> Spec:
+    return spec_in(node_dir)
+
+
+def spec_in(node_dir: Path) -> Spec:
+    """A placement with an empty checkout, which is not made yet."""
     checkout = node_dir / "places" / "jaaaaaaaaaa-1" / "checkout"
     checkout.mkdir(parents=True)
     return Spec(
@@ -115,15 +120,38 @@ def spec(node_dir: Path) -> Spec:
 
 @pytest.fixture
 async def placed(spec: Spec) -> AsyncIterator[Placed]:
-    """A living placement at epoch 1."""
-    local = provider("local")
-    assert isinstance(local, Local)
+    """A living placement at epoch 1, the test's own."""
+    local = Local()
     here = Placed(local, spec, await local.create(spec, 1))
     try:
         yield here
     finally:
         await local.destroy(here.handle)
     assert here.inside() == []
+
+
+@pytest.fixture(scope="module")
+def placement_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Placed]:
+    local, spec = Local(), spec_in(tmp_path_factory.mktemp("shared") / "node")
+    here = Placed(local, spec, asyncio.run(local.create(spec, 1)))
+    yield here
+    asyncio.run(local.destroy(here.handle))
+    assert here.inside() == []
+
+
+@pytest.fixture
+def shared(placement_of_module: Placed) -> Iterator[Placed]:
+    """A living placement at epoch 1 for tests that leave it so: one for each module, since a server takes its time."""
+    yield placement_of_module
+    for path in placement_of_module.checkout.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    give_up = time.monotonic() + 5
+    while placement_of_module.inside():  # a caller that just left: its command is ended without it waiting
+        assert time.monotonic() < give_up, "something of the test still runs"
+        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -20,27 +20,27 @@ async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-async def test_a_listener_on_either_loopback_is_reached(placed, host):
+async def test_a_listener_on_either_loopback_is_reached(shared, host):
     """Also what listens on [::1] only, as node's `localhost` may; each half of the connection closes by itself."""
     server, port = await listening(host, shout)
     async with server:
-        reader, writer = await placed.at(None).connect(port)
+        reader, writer = await shared.at(None).connect(port)
         writer.write(b"hello")
         writer.write_eof()
         assert await reader.read() == b"HELLO"
         writer.close()
 
 
-async def test_nothing_listens(placed):
+async def test_nothing_listens(shared):
     """A port without a listener is refused by name."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         with pytest.raises(Refused) as refused:
-            await placed.at(None).connect(free.getsockname()[1])
+            await shared.at(None).connect(free.getsockname()[1])
     assert refused.value.code == "no-listener"
 
 
-async def test_megabytes_both_ways(placed):
+async def test_megabytes_both_ways(shared):
     """What is sent comes back whole, with both directions under way at once."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,7 +51,7 @@ async def test_megabytes_both_ways(placed):
 
     server, port = await listening("127.0.0.1", echo)
     async with server:
-        reader, writer = await placed.at(None).connect(port)
+        reader, writer = await shared.at(None).connect(port)
         data = bytes(range(256)) * 40_000
 
         async def send() -> None:
@@ -65,7 +65,7 @@ async def test_megabytes_both_ways(placed):
         writer.close()
 
 
-async def test_a_caller_that_hangs_up_is_hung_up_inside(placed):
+async def test_a_caller_that_hangs_up_is_hung_up_inside(shared):
     """A listener that ignores half-closed connections still sees the end when the caller is gone."""
     ended = asyncio.Event()
 
@@ -83,27 +83,27 @@ async def test_a_caller_that_hangs_up_is_hung_up_inside(placed):
 
     server, port = await listening("127.0.0.1", silent)
     async with server:
-        _, writer = await placed.at(None).connect(port)
+        _, writer = await shared.at(None).connect(port)
         writer.transport.abort()
         await asyncio.wait_for(ended.wait(), 5)
 
 
-async def test_a_listener_that_reads_nothing_holds_no_dead_caller(placed):
+async def test_a_listener_that_reads_nothing_holds_no_dead_caller(shared):
     """A caller that dies with megabytes unread by the listener does not keep the connection inside open."""
-    before = await placed.open_in_server()
+    before = await shared.open_in_server()
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts in the kernel, and reads nothing
-        _, writer = await placed.at(None).connect(server.getsockname()[1])
+        _, writer = await shared.at(None).connect(server.getsockname()[1])
         writer.write(b"x" * 20_000_000)
         await asyncio.sleep(0.2)
-        assert await placed.open_in_server() > before
+        assert await shared.open_in_server() > before
         writer.transport.abort()
         give_up = time.monotonic() + 10
-        while await placed.open_in_server() != before:
+        while await shared.open_in_server() != before:
             assert time.monotonic() < give_up, "the connection inside is still open"
             await asyncio.sleep(0.1)
 
 
-async def test_what_a_caller_says_last_is_heard(placed):
+async def test_what_a_caller_says_last_is_heard(shared):
     """Bytes sent right before a caller closes reach the listener."""
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -113,7 +113,7 @@ async def test_what_a_caller_says_last_is_heard(placed):
 
     server, port = await listening("127.0.0.1", listen)
     async with server:
-        _, writer = await placed.at(None).connect(port)
+        _, writer = await shared.at(None).connect(port)
         writer.write(b"x" * 300_000)
         writer.close()
         assert len(await asyncio.wait_for(heard.get(), 10)) == 300_000

@@ -11,9 +11,9 @@ from factory_sandbox.errors import Refused
 from factory_sandbox.processes import look
 
 
-async def test_exec_gives_code_and_both_streams(placed):
+async def test_exec_gives_code_and_both_streams(shared):
     """A command's exit code, stdout and stderr come back, and stdin reaches it."""
-    done = await placed.at(1).exec(["sh", "-c", "cat; echo wrong >&2; exit 3"], stdin=b"hello")
+    done = await shared.at(1).exec(["sh", "-c", "cat; echo wrong >&2; exit 3"], stdin=b"hello")
     assert (done.code, done.stdout, done.stderr, done.timed_out, done.truncated) == (
         3,
         b"hello",
@@ -23,13 +23,13 @@ async def test_exec_gives_code_and_both_streams(placed):
     )
 
 
-async def test_exec_runs_in_the_checkout_or_below(placed):
+async def test_exec_runs_in_the_checkout_or_below(shared):
     """cwd is the checkout, or a directory relative to it."""
-    (placed.checkout / "web").mkdir()
-    where = await placed.at(1).exec(["pwd"])
-    below = await placed.at(1).exec(["pwd"], cwd="web")
-    assert where.stdout.decode().strip() == str(placed.checkout)
-    assert below.stdout.decode().strip() == str(placed.checkout / "web")
+    (shared.checkout / "web").mkdir()
+    where = await shared.at(1).exec(["pwd"])
+    below = await shared.at(1).exec(["pwd"], cwd="web")
+    assert where.stdout.decode().strip() == str(shared.checkout)
+    assert below.stdout.decode().strip() == str(shared.checkout / "web")
 
 
 UNRUNNABLE = [
@@ -44,14 +44,14 @@ UNRUNNABLE = [
 ]
 
 
-async def test_what_cannot_be_run_is_refused_by_name(placed):
+async def test_what_cannot_be_run_is_refused_by_name(shared):
     """A command that cannot start is an error with a code, not an exit code that looks like the command's own."""
-    (placed.checkout / "data").write_text("not executable")
+    (shared.checkout / "data").write_text("not executable")
     for argv, more, code in UNRUNNABLE:
         with pytest.raises(Refused) as refused:
-            await placed.at(1).exec(argv, **more)
+            await shared.at(1).exec(argv, **more)
         assert refused.value.code == code, argv
-    assert placed.inside() == []
+    assert shared.inside() == []
 
 
 async def test_the_environment_inside_is_clean(placed, spec, monkeypatch):
@@ -81,18 +81,18 @@ async def test_the_environment_inside_is_clean(placed, spec, monkeypatch):
 
 
 @pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="runs outside a virtual environment")
-async def test_the_python_on_path_is_not_ours(placed):
+async def test_the_python_on_path_is_not_ours(shared):
     """The app's `python3` is the machine's, though the factory's virtual environment comes first on its own PATH."""
-    done = await placed.at(1).exec(["sh", "-c", "command -v python3; command -v factory"])
+    done = await shared.at(1).exec(["sh", "-c", "command -v python3; command -v factory"])
     python, factory = done.stdout.decode().split()
     assert not python.startswith(sys.prefix)
-    assert sys.prefix not in (await placed.at(1).exec(["env"])).stdout.decode()
-    assert factory == str(placed.layout.bin / "factory")
+    assert sys.prefix not in (await shared.at(1).exec(["env"])).stdout.decode()
+    assert factory == str(shared.layout.bin / "factory")
 
 
-async def test_a_command_inherits_nothing_but_its_three_streams(placed):
+async def test_a_command_inherits_nothing_but_its_three_streams(shared):
     """No socket, lock or pipe of the server is open in a child."""
-    done = await placed.at(1).exec(["sh", "-c", "ls /proc/$$/fd"])
+    done = await shared.at(1).exec(["sh", "-c", "ls /proc/$$/fd"])
     assert done.stdout.split() == [b"0", b"1", b"2"]
 
 
@@ -110,38 +110,38 @@ async def test_signals_are_reset_for_a_command(placed, spec):
     assert {int(line.split()[1], 16) for line in done.stdout.splitlines()} == {0}
 
 
-async def test_a_timeout_ends_all_of_it(placed, daemon):
+async def test_a_timeout_ends_all_of_it(shared, daemon):
     """After the timeout nothing of the command is left, and the result says so."""
     before = time.monotonic()
-    done = await placed.at(1).exec([*daemon, "stay"], timeout=1.0)
+    done = await shared.at(1).exec([*daemon, "stay"], timeout=1.0)
     assert (done.timed_out, done.code) == (True, -9)
     assert time.monotonic() - before < 5
-    assert look(placed.number_in("daemon.pid")) is None
+    assert look(shared.number_in("daemon.pid")) is None
 
 
-async def test_a_daemon_that_holds_stdout_does_not_hang_exec(placed, daemon):
+async def test_a_daemon_that_holds_stdout_does_not_hang_exec(shared, daemon):
     """exec ends when its command does, keeps what was printed, and the daemon is gone when it returns."""
     before = time.monotonic()
-    done = await placed.at(1).exec([*daemon, "end"])
+    done = await shared.at(1).exec([*daemon, "end"])
     assert (done.code, done.stdout) == (0, b"daemon up\n")
     assert time.monotonic() - before < 5
-    assert look(placed.number_in("daemon.pid")) is None
+    assert look(shared.number_in("daemon.pid")) is None
 
 
-async def test_output_after_the_commands_end_is_kept_for_a_moment(placed):
+async def test_output_after_the_commands_end_is_kept_for_a_moment(shared):
     """What a child of the command prints shortly after its parent ended belongs to the output."""
-    done = await placed.at(1).exec(["sh", "-c", "(sleep 0.3; echo late) & echo early"])
+    done = await shared.at(1).exec(["sh", "-c", "(sleep 0.3; echo late) & echo early"])
     assert done.stdout == b"early\nlate\n"
 
 
-async def test_the_end_of_long_output_is_kept(placed):
+async def test_the_end_of_long_output_is_kept(shared):
     """max_output bounds what is held, not what the command may print; callbacks see all of it."""
     seen = {"stdout": 0, "stderr": 0}
 
     def count(name: str, piece: bytes) -> None:
         seen[name] += len(piece)
 
-    done = await placed.at(1).exec(
+    done = await shared.at(1).exec(
         ["sh", "-c", "head -c 3000000 /dev/zero; echo the end"], max_output=1000, on_output=count
     )
     assert done.truncated
@@ -150,43 +150,43 @@ async def test_the_end_of_long_output_is_kept(placed):
     assert seen == {"stdout": 3_000_008, "stderr": 0}
 
 
-async def test_stdin_longer_than_every_buffer(placed):
+async def test_stdin_longer_than_every_buffer(shared):
     """Stdin of many windows arrives whole, also while the output is as long."""
     data = os.urandom(5_000_000)
-    done = await placed.at(1).exec(["cat"], stdin=data, max_output=len(data))
+    done = await shared.at(1).exec(["cat"], stdin=data, max_output=len(data))
     assert done.stdout == data
 
 
-async def test_stdin_that_nobody_reads_does_not_hang(placed):
+async def test_stdin_that_nobody_reads_does_not_hang(shared):
     """A command may end without reading what it was given."""
-    done = await placed.at(1).exec(["true"], stdin=b"x" * 5_000_000)
+    done = await shared.at(1).exec(["true"], stdin=b"x" * 5_000_000)
     assert done.code == 0
 
 
-async def test_cancelling_exec_ends_the_command(placed, daemon, until):
+async def test_cancelling_exec_ends_the_command(shared, daemon, until):
     """When a cancelled exec has raised, all of its command is gone."""
-    running = asyncio.create_task(placed.at(1).exec([*daemon, "stay"]))
-    await until((placed.checkout / "daemon.pid").exists)
+    running = asyncio.create_task(shared.at(1).exec([*daemon, "stay"]))
+    await until((shared.checkout / "daemon.pid").exists)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert placed.inside() == []
+    assert shared.inside() == []
 
 
-async def test_a_callback_that_fails_ends_the_command(placed):
+async def test_a_callback_that_fails_ends_the_command(shared):
     """An error of the caller's own is raised to it, and nothing runs on."""
 
     def fail(_name: str, _piece: bytes) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await placed.at(1).exec(["sh", "-c", "echo go; sleep 1000"], on_output=fail)
-    assert placed.inside() == []
+        await shared.at(1).exec(["sh", "-c", "echo go; sleep 1000"], on_output=fail)
+    assert shared.inside() == []
 
 
-async def test_a_spawn_is_talked_to_while_it_runs(placed):
+async def test_a_spawn_is_talked_to_while_it_runs(shared):
     """Lines go to and fro; the exit code comes by wait."""
-    async with await placed.at(1).spawn(["sh", "-c", "while read line; do echo got $line; done; exit 7"]) as process:
+    async with await shared.at(1).spawn(["sh", "-c", "while read line; do echo got $line; done; exit 7"]) as process:
         assert look(process.pid)
         for word in (b"one", b"two"):
             process.stdin.write(word + b"\n")
@@ -196,24 +196,24 @@ async def test_a_spawn_is_talked_to_while_it_runs(placed):
         assert await process.wait() == 7
 
 
-async def test_a_spawns_line_may_be_long(placed):
+async def test_a_spawns_line_may_be_long(shared):
     """A line of 20 MB, as an agent sends a picture, comes in one piece."""
-    async with await placed.at(1).spawn(["sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' a; echo"]) as process:
+    async with await shared.at(1).spawn(["sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' a; echo"]) as process:
         assert len(await process.stdout.readline()) == 20_000_001
         assert await process.wait() == 0
 
 
-async def test_a_spawn_without_pipes(placed):
+async def test_a_spawn_without_pipes(shared):
     """pipe=False gives no streams, and the command reads and writes /dev/null."""
-    async with await placed.at(1).spawn(["sh", "-c", "cat; echo nobody hears; exit 5"], pipe=False) as process:
+    async with await shared.at(1).spawn(["sh", "-c", "cat; echo nobody hears; exit 5"], pipe=False) as process:
         assert (process.stdin, process.stdout, process.stderr) == (None, None, None)
         assert await process.wait() == 5
 
 
-async def test_kill_works_when_the_command_reads_nothing(placed):
+async def test_kill_works_when_the_command_reads_nothing(shared):
     """A command that leaves its stdin unread, with megabytes waiting, is killed all the same."""
     for _ in range(12):
-        async with await placed.at(1).spawn(["sleep", "1000"]) as process:
+        async with await shared.at(1).spawn(["sleep", "1000"]) as process:
             process.stdin.write(b"x" * 8_000_000)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(process.stdin.drain(), 0.05)
@@ -222,10 +222,10 @@ async def test_kill_works_when_the_command_reads_nothing(placed):
             assert look(process.pid) is None
 
 
-async def test_nothing_stays_open_in_the_server(placed):
+async def test_nothing_stays_open_in_the_server(shared):
     """After calls of every kind, those that fail or are cut off too, the server has what it had before."""
-    sandbox = placed.at(1)
-    before = await placed.open_in_server()
+    sandbox = shared.at(1)
+    before = await shared.open_in_server()
     await sandbox.exec(["true"])
     for refused in (["no-such-program"], ["./nothing"]):
         with pytest.raises(Refused):
@@ -241,13 +241,13 @@ async def test_nothing_stays_open_in_the_server(placed):
     with pytest.raises(Refused):
         await sandbox.write("a/b", b"")
     give_up = time.monotonic() + 10
-    while await placed.open_in_server() != before and time.monotonic() < give_up:
+    while await shared.open_in_server() != before and time.monotonic() < give_up:
         await asyncio.sleep(0.05)
-    assert await placed.open_in_server() == before
+    assert await shared.open_in_server() == before
 
 
-async def test_many_at_once(placed):
+async def test_many_at_once(shared):
     """Twenty commands at once do not mix their output."""
-    done = await asyncio.gather(*(placed.at(1).exec(["sh", "-c", f"echo {n}; sleep 0.1; echo {n}"]) for n in range(20)))
+    done = await asyncio.gather(*(shared.at(1).exec(["sh", "-c", f"echo {n}; sleep 0.1; echo {n}"]) for n in range(20)))
     assert [d.stdout.split() for d in done] == [[b"%d" % n] * 2 for n in range(20)]
-    assert (await placed.at(None).status())["spawns"] == []
+    assert (await shared.at(None).status())["spawns"] == []

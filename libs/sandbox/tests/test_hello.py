@@ -15,8 +15,8 @@ from factory_sandbox.handle import Handle
 from factory_sandbox.processes import LINUX
 
 
-async def raw(placed) -> Wire:
-    return Wire(*await asyncio.open_unix_connection(placed.handle.socket))
+async def raw(shared) -> Wire:
+    return Wire(*await asyncio.open_unix_connection(shared.handle.socket))
 
 
 async def said_back(wire: Wire) -> tuple[Kind, dict]:
@@ -25,30 +25,30 @@ async def said_back(wire: Wire) -> tuple[Kind, dict]:
     return (frame[0], json.loads(frame[1]))
 
 
-async def test_a_forged_hello_is_refused_and_changes_nothing(placed):
+async def test_a_forged_hello_is_refused_and_changes_nothing(shared):
     """A process that lacks the node's key cannot take the job with a huge epoch, nor even look."""
-    agent = await placed.at(1).spawn(["sleep", "1000"])
-    forger = Sandbox(placed.handle, b"f" * 32, 10**9)
+    agent = await shared.at(1).spawn(["sleep", "1000"])
+    forger = Sandbox(shared.handle, b"f" * 32, 10**9)
     for call in (forger.take(), forger.exec(["true"]), forger.destroy(), forger.status(), forger.read("a")):
         with pytest.raises(Refused) as refused:
             await call
         assert refused.value.code == "bad-hello"
-    assert (await placed.at(None).status())["epoch"] == 1
-    assert placed.inside() == [agent.pid]
+    assert (await shared.at(None).status())["epoch"] == 1
+    assert shared.inside() == [agent.pid]
     await agent.close()
 
 
-async def test_a_code_is_good_for_its_epoch_and_placement_only(placed):
+async def test_a_code_is_good_for_its_epoch_and_placement_only(shared):
     """What was signed for one epoch, job or placement does not open another."""
-    key = credentials.placement_key(placed.key, placed.handle.job_id, 1)
-    other = credentials.placement_key(placed.key, placed.handle.job_id, 2)
+    key = credentials.placement_key(shared.key, shared.handle.job_id, 1)
+    other = credentials.placement_key(shared.key, shared.handle.job_id, 2)
     for signed in (credentials.sign(key, 1), credentials.sign(key, None), credentials.sign(other, 2), "", "ü"):
-        wire = await raw(placed)
-        hello = {"v": 1, "verb": "status", "job": placed.handle.job_id, "placement": 1, "epoch": 2, "mac": signed}
+        wire = await raw(shared)
+        hello = {"v": 1, "verb": "status", "job": shared.handle.job_id, "placement": 1, "epoch": 2, "mac": signed}
         wire.put_json(Kind.HELLO, {**hello, "args": {}})
         kind, answer = await said_back(wire)
         assert (kind, answer["code"]) == (Kind.ERROR, "bad-hello")
-    assert (await placed.at(None).status())["epoch"] == 1
+    assert (await shared.at(None).status())["epoch"] == 1
 
 
 GARBAGE = [
@@ -63,26 +63,26 @@ GARBAGE = [
 ]
 
 
-async def test_what_is_no_hello_is_answered_with_why(placed):
+async def test_what_is_no_hello_is_answered_with_why(shared):
     """Garbage on the socket gets an error with a code, and the server goes on."""
     for sent, code in GARBAGE:
-        wire = await raw(placed)
+        wire = await raw(shared)
         wire.writer.write(sent)
         kind, answer = await said_back(wire)
         assert (kind, answer["code"]) == (Kind.ERROR, code), sent
-    assert (await placed.at(1).exec(["true"])).code == 0
+    assert (await shared.at(1).exec(["true"])).code == 0
 
 
-async def test_an_unknown_verb_is_refused(placed):
+async def test_an_unknown_verb_is_refused(shared):
     """A caller of a later version learns that the verb is not there."""
     with pytest.raises(Refused) as refused:
-        await (placed.at(None))._open("teleport", {})
+        await (shared.at(None))._open("teleport", {})
     assert refused.value.code == "no-such-verb"
 
 
-async def test_arguments_that_are_none_are_refused(placed):
+async def test_arguments_that_are_none_are_refused(shared):
     """Wrong types in a call are the caller's error, not a failure of the server."""
-    sandbox = placed.at(1)
+    sandbox = shared.at(1)
     for verb, args in (
         ("exec", {"argv": "ls"}),
         ("exec", {"argv": ["ls", 1]}),
@@ -99,13 +99,13 @@ async def test_arguments_that_are_none_are_refused(placed):
         assert refused.value.code == "bad-arguments", verb
 
 
-async def test_a_caller_that_leaves_at_once_leaves_no_trace(placed):
+async def test_a_caller_that_leaves_at_once_leaves_no_trace(shared):
     """Connections that close before, in or after a hello do no harm."""
     for part in (b"", b"\0\0", b"\0\0\0\x20\x01half"):
-        wire = await raw(placed)
+        wire = await raw(shared)
         wire.writer.write(part)
         wire.writer.transport.abort()
-    assert (await placed.at(None).status())["spawns"] == []
+    assert (await shared.at(None).status())["spawns"] == []
 
 
 def test_the_nodes_key_is_made_once_and_is_private(node_dir):
@@ -121,18 +121,18 @@ def test_the_nodes_key_is_made_once_and_is_private(node_dir):
     assert broken.value.code == "bad-node-key"
 
 
-async def test_the_socket_is_private(placed):
+async def test_the_socket_is_private(shared):
     """Only the factory's own user reaches the socket, and the directory that holds it."""
-    assert stat.S_IMODE(placed.layout.socket.stat().st_mode) == 0o600
-    assert stat.S_IMODE(placed.layout.run.stat().st_mode) == 0o700
+    assert stat.S_IMODE(shared.layout.socket.stat().st_mode) == 0o600
+    assert stat.S_IMODE(shared.layout.run.stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(not LINUX, reason="looks into /proc")
-async def test_no_key_lies_open(placed):
+async def test_no_key_lies_open(shared):
     """Neither the node's key nor the placement's is in the argv, the environment or a file of server and children."""
-    node, placement = placed.key, credentials.placement_key(placed.key, placed.handle.job_id, 1)
-    seen = (await placed.at(1).exec(["sh", "-c", "cat /proc/*/cmdline /proc/*/environ 2>/dev/null; env"])).stdout
-    files = b"".join(path.read_bytes() for path in placed.layout.run.iterdir() if path.is_file())
+    node, placement = shared.key, credentials.placement_key(shared.key, shared.handle.job_id, 1)
+    seen = (await shared.at(1).exec(["sh", "-c", "cat /proc/*/cmdline /proc/*/environ 2>/dev/null; env"])).stdout
+    files = b"".join(path.read_bytes() for path in shared.layout.run.iterdir() if path.is_file())
     for secret in (node.hex().encode(), node, placement.hex().encode(), placement):
         assert secret not in seen
         assert secret not in files
@@ -151,12 +151,12 @@ async def test_a_servers_memory_is_closed_to_its_own_user():
     assert out.split()[1] == b"0"
 
 
-def test_a_handle_is_data(placed):
+def test_a_handle_is_data(shared):
     """A handle goes through JSON unharmed; what is no handle is refused."""
-    assert Handle.from_dict(json.loads(json.dumps(placed.handle.as_dict()))) == placed.handle
-    for wrong in ({}, {**placed.handle.as_dict(), "more": 1}):
+    assert Handle.from_dict(json.loads(json.dumps(shared.handle.as_dict()))) == shared.handle
+    for wrong in ({}, {**shared.handle.as_dict(), "more": 1}):
         with pytest.raises(Refused) as refused:
             Handle.from_dict(wrong)
         assert refused.value.code == "bad-handle"
     with pytest.raises(Refused):
-        Handle.from_dict({**placed.handle.as_dict(), "job_id": "../../etc"})
+        Handle.from_dict({**shared.handle.as_dict(), "job_id": "../../etc"})

@@ -14,7 +14,7 @@ from typing import Any, Self
 from . import credentials
 from .credentials import node_key
 from .errors import Refused, SandboxError, SandboxLost
-from .frames import CHUNK, MAX_FRAME, VERSION, WINDOW, Kind, Wire, unpack
+from .frames import CHUNK, FILE_CHUNK, MAX_FRAME, VERSION, WINDOW, Kind, Wire, unpack
 from .handle import Handle
 from .sockets import address
 
@@ -121,7 +121,7 @@ class Sandbox:
         return b"".join([chunk async for chunk in self._chunks(path, offset, max_bytes)])
 
     def read_chunks(self, path: str, offset: int = 0) -> AsyncIterator[bytes]:
-        """As `read`, to the file's end, in pieces of 64 KiB."""
+        """As `read`, to the file's end, in pieces of 192 KiB at most."""
         return self._chunks(path, offset, None)
 
     async def _chunks(self, path: str, offset: int, max_bytes: int | None) -> AsyncIterator[bytes]:
@@ -451,9 +451,9 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, c
 async def _pieces(data: bytes | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """The same bytes in pieces that fit a frame."""
     if isinstance(data, bytes | bytearray | memoryview):
-        for at in range(0, len(data), CHUNK):
-            yield bytes(data[at : at + CHUNK])
+        for at in range(0, len(data), FILE_CHUNK):
+            yield bytes(data[at : at + FILE_CHUNK])
         return
     async for chunk in data:
-        for at in range(0, len(chunk), CHUNK):
-            yield chunk[at : at + CHUNK]
+        for at in range(0, len(chunk), FILE_CHUNK):
+            yield chunk[at : at + FILE_CHUNK]

@@ -16,6 +16,7 @@ from .errors import Refused
 VERSION = 1
 MAX_FRAME = 256 * 1024
 CHUNK = 64 * 1024  # bytes of a stream in one frame: what a pipe holds
+FILE_CHUNK = 3 * CHUNK  # bytes of a file in one frame
 WINDOW = 1024 * 1024  # bytes of stdin that a caller may have under way before the child took them
 _HEAD = 4
 

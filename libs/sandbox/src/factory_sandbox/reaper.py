@@ -33,13 +33,12 @@ def main() -> None:
     woken = _wake_on_dead_children()
     child = _start(json.loads(line), control)
     _let_go_of_the_pipes()
-    if child is None:
-        return
-    born = processes.look(child.pid)
-    _tell(control, pid=child.pid, birth=born.birth if born else "")
-    tree = Tree(child, control)
-    tree.wait(woken)
-    tree.end()
+    if child:
+        born = processes.look(child.pid)
+        _tell(control, pid=child.pid, birth=born.birth if born else "")
+        tree = Tree(child, control)
+        tree.wait(woken)
+        tree.end()
     _tell(control, gone=True)
 
 

@@ -26,7 +26,7 @@ if __name__ == "__main__":
 
 from factory_sandbox import credentials, environment, files, processes
 from factory_sandbox.errors import Fenced, Refused, SandboxError, SandboxLost
-from factory_sandbox.frames import CHUNK, MAX_FRAME, VERSION, Kind, Wire, unpack
+from factory_sandbox.frames import CHUNK, FILE_CHUNK, MAX_FRAME, VERSION, Kind, Wire, unpack
 from factory_sandbox.record import Named, Record
 from factory_sandbox.threads import in_thread
 from factory_sandbox.tree import Tree, Trees
@@ -306,7 +306,8 @@ class Server:
         try:
             wire.put_json(Kind.OK, {"size": os.fstat(fd).st_size})
             while at_most is None or at_most > 0:
-                data = await in_thread(os.pread, fd, CHUNK if at_most is None else min(CHUNK, at_most), offset)
+                size = FILE_CHUNK if at_most is None else min(FILE_CHUNK, at_most)
+                data = await in_thread(os.pread, fd, size, offset)
                 if not data:
                     break
                 offset += len(data)
