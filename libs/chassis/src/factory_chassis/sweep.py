@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 import structlog
 from factory_jobs.errors import StoreError
@@ -16,34 +17,52 @@ log = structlog.get_logger()
 
 
 class Sweep:
-    """Runs in every service for its own role; judging leases of others begins after `patience` seconds of connection,
-    so that an outage fences nobody."""
+    """Runs in every service for its own role.
+
+    Leases of others are judged after `patience` seconds in which Postgres answered without a pause, so that an outage
+    fences nobody, nor does a Postgres that only hung for a while: holders renew as soon as it answers.
+    """
 
     def __init__(self, line: Line, role: Role | None, *, actor: str, patience: float = 30, every: float = 1.0) -> None:
         self.line, self.role, self.actor, self.patience, self.every = line, role, actor, patience, every
-        self._connected_since: float | None = None
+        self._answering_since: float | None = None
+        self._answered = 0.0
 
     async def run(self) -> None:
+        """Both for ever, side by side: a bus that does not answer holds up the hints, never the judgement."""
+        await asyncio.gather(self._repeat(self.hint), self._repeat(self.judge))
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        away = False
         while True:
             try:
-                await self.once()
-                self._connected_since = self._connected_since or time.monotonic()
+                await step()
+                away = False
             except POSTGRES_AWAY as e:
-                self._connected_since = None
-                log.warning("sweep: Postgres does not answer", why=repr(e))
+                if not away:
+                    log.warning("sweep: Postgres does not answer", why=repr(e))
+                away = True
             await asyncio.sleep(self.every)
 
-    async def once(self) -> None:
-        if self.role is not None:
-            for job in await self.line.store.due_hints(working_states(self.role)):
-                await self.line.publisher.hint(job)
-            for errand in await self.line.store.due_errands(self.role):
-                await self.line.publisher.errand(errand)
-        if self._connected_since and time.monotonic() - self._connected_since >= self.patience:
-            await self._judge()
+    async def hint(self) -> None:
+        """Makes the hints of this role's jobs and errands that are due and that nobody holds."""
+        if self.role is None:
+            return
+        for job in await self.line.store.due_hints(working_states(self.role)):
+            await self.line.publisher.hint(job)
+        for errand in await self.line.store.due_errands(self.role):
+            await self.line.publisher.errand(errand)
 
-    async def _judge(self) -> None:
-        for job, event in await self.line.store.swept():
+    async def judge(self) -> None:
+        """Writes what time has done: leases run out, deadlines, nodes lost, questions without an answer."""
+        try:
+            found = await self.line.store.swept()
+        except POSTGRES_AWAY:
+            self._answering_since = None
+            raise
+        if not self._patient():
+            return
+        for job, event in found:
             try:
                 after = await self.line.apply(job, event, actor=f"sweep:{self.actor}")
             except StoreError as e:
@@ -51,3 +70,11 @@ class Sweep:
                 continue
             if after.version != job.version:
                 log.warning("swept", job_id=job.id, found=event.kind, state=after.state)
+
+    def _patient(self) -> bool:
+        """Whether Postgres has answered for long enough; a pause that a lease may have run out in begins it anew."""
+        now, pause = time.monotonic(), self.every + max(1.0, self.patience / 3)
+        if self._answering_since is None or now - self._answered > pause:
+            self._answering_since = now
+        self._answered = now
+        return now - self._answering_since >= self.patience
