@@ -50,6 +50,7 @@ class Renewal(threading.Thread):
         self._ended.set()
 
     def run(self) -> None:
+        structlog.contextvars.bind_contextvars(service=self.seen_as[1])  # a thread begins with no context
         asyncio.run(self._run())
 
     async def _run(self) -> None:
@@ -61,10 +62,12 @@ class Renewal(threading.Thread):
                 await self._renew(connection)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
                 log.warning("leases not renewed: Postgres does not answer", why=repr(e))
+                if connection is not None:
+                    connection.terminate()
                 connection = None
             await asyncio.to_thread(self._ended.wait, self.lease / 3 if connection else 1.0)
         if connection is not None:
-            await connection.close(timeout=2)
+            connection.terminate()  # nothing is under way, and a farewell could hang
 
     async def _connect(self) -> asyncpg.Connection:
         return await asyncpg.connect(self.url, timeout=5, command_timeout=5)
