@@ -11,7 +11,8 @@ class SandboxError(Exception):
     ├── Fenced        somebody holds a higher lease epoch: stop, what you spawned is ended
     └── Refused       this call is not served as it was asked: bad path, bad hello, no such command …
 
-    Codes of SandboxError itself: `processes-left`, `files-left`, `server-failed`, `no-provider`.
+    Codes of SandboxError itself: `processes-left`, `files-left`, `server-failed`, `not-started`, `no-record`, `busy`,
+    `no-provider`, `bad-record`, `bad-node-key`, `bad-alias`.
     """
 
     code = "sandbox-error"
