@@ -14,7 +14,7 @@ from factory_artifacts import content_types, keys
 from factory_artifacts.redact import Redactor
 from factory_artifacts.store import ArtifactStore, Stored
 from factory_jobs import events as ev
-from factory_jobs.errors import Fenced, OutsideError
+from factory_jobs.errors import Fenced, JobError, OutsideError
 from factory_jobs.job import Job
 from factory_jobs.records import Records
 from factory_jobs.store import Store
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .renewal import Renewal
 
 SETTLE = 60.0  # seconds after which an act without a result surely did or did not happen
+TEXTS = frozenset({"application/json", "application/jsonl", "application/yaml", "application/xml", "image/svg+xml"})
 
 
 class Work:
@@ -72,22 +73,33 @@ class Work:
     def project(self) -> projects.Project:
         return projects.of_snapshot(self.job.snapshot)
 
+    def _unless_fenced(self) -> None:
+        if self.stopping == "fenced":
+            raise Fenced(self.job.id, epoch=self.epoch)
+
     def may_act(self) -> None:
         """Raises Fenced where the lease is no longer surely ours: begin no outside effect."""
-        if self.stopping == "fenced" or self._renewal.good_for(self.job.id, self.epoch) <= 0:
+        self._unless_fenced()
+        if self._renewal.good_for(self.job.id, self.epoch) <= 0:
             raise Fenced(self.job.id, epoch=self.epoch)
 
     # ── what is kept ──────────────────────────────────────────────────────────
 
     async def keep(self, kind: str, name: str, content: bytes | Path, *, commit: str | None = None) -> Stored:
-        """Puts it into the artifact store, then writes its row. Text is redacted. Raises ArtifactError."""
-        content_type = "text/plain; charset=utf-8" if kind == "log" else content_types.content_type(name)
+        """Puts it into the artifact store, then writes its row. Text loses its secrets; a file goes as it is.
+
+        Raises ArtifactError; Fenced where somebody else holds the job; ValueError for text that is given as a file.
+        """
+        self._unless_fenced()
+        type_ = "text/plain; charset=utf-8" if kind == "log" else content_types.content_type(name)
+        is_text = type_.startswith("text/") or type_ in TEXTS
         key = keys.key(self.job.id, commit or self.job.work_sha or self.job.base_sha or "none", self.epoch, kind, name)
         if isinstance(content, Path):
-            stored = await self.artifacts.put_file(key, content, content_type)
+            if is_text:
+                raise ValueError(f"{name}: text is given as bytes, so that its secrets can be taken out")
+            stored = await self.artifacts.put_file(key, content, type_)
         else:
-            data = self.redactor.bytes_(content) if content_type.startswith("text/") else content
-            stored = await self.artifacts.put_bytes(key, data, content_type)
+            stored = await self.artifacts.put_bytes(key, self.redactor.bytes_(content) if is_text else content, type_)
         await self.records.add_artifact(
             self.job,
             kind=kind,
@@ -95,7 +107,7 @@ class Work:
             key=key,
             sha256=stored.sha256,
             size=stored.size,
-            content_type=content_type,
+            content_type=type_,
             commit=commit,
         )
         return stored
@@ -115,21 +127,35 @@ class Work:
         """Intent → act → result, so that the act happens once whoever dies where.
 
         `look` answers "did it happen?" by the natural key and gives what `act` would have given, or None. Results are
-        kept as JSON. After an unclear error it looks again before the error goes on.
+        kept as JSON. After an unclear error it looks again before the error goes on. Where other hands began the act
+        and never said how it ended, it may still be under way: it is looked for again after the act's own time.
         """
+        before = next((e for e in await self.records.effects(self.job.id) if e["key"] == key), None)
         effect = await self.records.intend(self.job, key, intent)
         if effect.result is not None:
             return effect.result
-        if (found := await look()) is None:
-            self.may_act()
-            try:
-                found = await act()
-            except OutsideError:
-                if (found := await look()) is None:
-                    raise
+        found = await look()
+        if found is None and before and before["epoch"] != self.epoch and before["done_at"] is None:
+            age = (await self.store.value("now") - before["at"]).total_seconds()
+            if age < SETTLE:
+                self.log.info("waiting for what other hands began", effect=key, seconds=round(SETTLE - age))
+                await asyncio.sleep(SETTLE - age)
+                found = await look()
+        if found is None:
+            found = await self._act(key, act, look)
         result = msgspec.to_builtins(found)
         await self.records.effect_result(self.job.id, key, result)
         return result
+
+    async def _act(self, key: str, act: Callable[[], Awaitable[Any]], look: Callable[[], Awaitable[Any | None]]) -> Any:
+        self.may_act()
+        try:
+            return await act()
+        except JobError as e:
+            if isinstance(e, OutsideError) and (found := await look()) is not None:
+                return found
+            await self.records.effect_result(self.job.id, key, None)  # it has ended, and did not happen
+            raise
 
     async def noted(self, note: str = "", **facts: Any) -> None:
         """Facts that others should see before the state ends."""
