@@ -40,6 +40,7 @@ class Places:
         """A private clone whose objects come read-only from the mirror. What a dead predecessor left half-made goes."""
         directory = self.directory(job_id, placement)
         await self.records.own(job_id, placement, self.node, "clone", str(directory))
+        self.provider.reserve(self.node, self.node_dir, job_id, placement)  # the node's own ledger, too
         checkout = self.checkout(job_id, placement)
         if (directory / "cloned").exists():
             return
