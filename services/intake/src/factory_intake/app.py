@@ -58,10 +58,13 @@ class Intake(Service):
             bot = make_bot(token, settings.telegram_api)
         except TokenValidationError:
             raise BadSettings(["FACTORY_TELEGRAM_TOKEN: a bot's token is written NUMBER:SECRET"]) from None
-        async with bot, asyncio.TaskGroup() as both:
+        async with bot:
             self.desk = Desk(self.line, self.projects, bot=token.split(":")[0])
-            both.create_task(self._offer_commands(bot))
-            both.create_task(Poll(bot, self.desk, self.pool, timeout=settings.poll_timeout).run())
+            menus = asyncio.create_task(self._offer_commands(bot))
+            try:
+                await Poll(bot, self.desk, self.pool, timeout=settings.poll_timeout).run()
+            finally:
+                menus.cancel()
 
     async def _offer_commands(self, bot: Bot) -> None:
         """Each chat's menu, at the start and when the projects were read anew; a chat that refuses it holds nothing up."""
