@@ -9,6 +9,10 @@ from factory_chassis.work import Work
 from factory_forge.git import Mirror
 from factory_forge.inside import GitInside
 from factory_jobs.errors import FactoryError
+from factory_sandbox.client import Sandbox
+from factory_sandbox.errors import Refused
+
+SCENARIOS = ".software-factory/scenarios.yaml"
 
 
 async def save(work: Work, git: GitInside, sha: str) -> str:
@@ -44,6 +48,26 @@ async def apply(work: Work, git: GitInside, mirror: Mirror) -> bool:
     if await git.head() != target:
         raise FactoryError(f"The sandbox stands at {await git.head()}, not at {target}.", code="checkpoint_not_applied")
     return True
+
+
+async def keep_scenarios(work: Work, sandbox: Sandbox, sha: str) -> None:
+    """The agent's scenarios are in no commit: they are kept beside it, for a sandbox that has to be made anew."""
+    try:
+        text = (await sandbox.read(SCENARIOS, max_bytes=65_536)).decode()
+    except (Refused, UnicodeDecodeError):
+        return  # none yet, or none that can be read: recorder says so to the agent
+    await work.records.add_evidence(work.job, sha, "scenarios", True, {"text": text})
+
+
+async def restore_scenarios(work: Work, sandbox: Sandbox) -> None:
+    """Puts the newest ones back where the sandbox has none."""
+    kept = [e for e in await work.records.all_evidence(work.job.id) if e.kind == "scenarios"]
+    if not kept:
+        return
+    try:
+        await sandbox.read(SCENARIOS, max_bytes=1)
+    except Refused:
+        await sandbox.write(SCENARIOS, kept[-1].data["text"].encode())
 
 
 async def _from_mirror(mirror: Mirror, sha: str, base: str) -> bytes:

@@ -63,6 +63,7 @@ class Handlers:
 
     async def dev_environment_ready(self, work: Work) -> ev.Event:
         """Applies the checkpoint where there is one; the app then runs what it holds."""
+        await checkpoint.restore_scenarios(work, self._sandbox(work))
         if await checkpoint.apply(work, self._git(work), await self._mirror(work)):
             problem = await self._renew_app(work)
             if problem is not None and not work.job.verify:  # a person's commit is judged in the next state
@@ -172,6 +173,7 @@ class Handlers:
             summary=ended.message.strip()[:4000],
             spent={"seconds": round(ended.seconds, 1), "tool_calls": ended.tool_calls},
         )
+        await checkpoint.keep_scenarios(work, self._sandbox(work), commit.sha)
         work.log.info("committed", sha=commit.sha[:12], files=len(commit.files))
         return commit.sha
 

@@ -17,6 +17,8 @@ def of_recording(recording: dict[str, Any]) -> str:
                 f"Scenario “{result['name']}” ({', '.join(result.get('criteria', []))}) failed at {step} "
                 f"`{result.get('step', '')}`: {result.get('error')}"
             )
+            if outline := result.get("outline"):
+                parts.append(f"What the page showed then:\n```\n{outline}\n```")
     for title, key in (
         ("New console errors", "console_new"),
         ("Errors thrown in the page", "page_errors"),

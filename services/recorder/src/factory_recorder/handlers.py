@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from factory_browser import child
 from factory_browser.errors import ScenarioErrors
 from factory_browser.errors_seen import KnownErrors
 from factory_browser.plan import Plan as Recording
-from factory_browser.scenarios import load, missing
+from factory_browser.scenarios import Scenario, load, missing, uploads
 from factory_browser.socks import SocksListener
 from factory_chassis.plan import Plan
 from factory_chassis.work import Work
@@ -22,7 +24,7 @@ from factory_sandbox.contract import Contract
 from factory_sandbox.errors import SandboxError, SandboxLost
 from factory_sandbox.handle import Handle
 
-from . import browser, feedback
+from . import feedback
 from .settings import Settings
 
 SCENARIOS = ".software-factory/scenarios.yaml"
@@ -108,16 +110,36 @@ class Handlers:
         urls = {u["service"]: u["url"] for u in job.sandbox.urls}
         primary = next((u["service"] for u in job.sandbox.urls if u.get("primary")), next(iter(urls), ""))
         async with SocksListener(sandbox.connect, names=_names(job)) as way_in:
+            scenarios = load(text, SCENARIOS)
             recording = Recording(
                 urls=urls,
                 primary=primary,
-                scenarios=load(text, SCENARIOS),
-                out=out,
+                scenarios=scenarios,
+                out=out / "recording",
+                files=await self._files(sandbox, scenarios, out / "files"),
                 proxy=way_in.url,
                 known=KnownErrors.from_dict(base.get("known") or {}),
                 chapter_titles={c.id: c.text for c in plan.criteria},
             )
-            return await browser.run(recording, out, seconds=SECONDS, say=work.stage.line)
+            try:
+                async with asyncio.timeout(SECONDS):
+                    return await child.record(recording)
+            except TimeoutError:
+                raise FactoryError(f"The browser took longer than {SECONDS:.0f} s.", code="browser_timeout") from None
+
+    async def _files(self, sandbox: Sandbox, scenarios: list[Scenario], directory: Path) -> Path:
+        """What the scenarios upload, out of the checkout; a file that is not there fails its step and says so."""
+        directory.mkdir()
+        for name in uploads(scenarios):
+            try:
+                data = await sandbox.read(name)
+            except SandboxLost:
+                raise
+            except SandboxError:
+                continue
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_bytes(data)
+        return directory
 
     async def _keep(self, work: Work, recording: dict[str, Any]) -> None:
         """Video, screenshots and trace go to the artifact store; the recording then names them by what they hold."""
