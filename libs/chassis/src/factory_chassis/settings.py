@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import os
 import re
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, NoReturn, TypeVar
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from . import failpoints
 
 PREFIX = "FACTORY_"
 EX_CONFIG = 78  # sysexits.h: something is wrong with the configuration
@@ -31,24 +37,39 @@ class BadSettings(Exception):
         self.problems = problems
 
 
+def _url(*schemes: str) -> AfterValidator:
+    """A URL with one of these schemes. The message never shows the value: it may hold a password."""
+
+    def check(value: str | SecretStr) -> str | SecretStr:
+        parts = urlsplit(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        parts.port  # noqa: B018 - raises ValueError where it is none
+        if parts.scheme not in schemes or not (parts.netloc or parts.query):
+            raise ValueError(f"not a URL such as {schemes[0]}://host:port")
+        return value
+
+    return AfterValidator(check)
+
+
 class Settings(BaseModel):
     """What every service knows. The defaults work on a laptop where `factoryctl up` runs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    database_url: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/factory")
-    nats_url: str = "nats://127.0.0.1:4222"
-    s3_endpoint: str = "http://127.0.0.1:9000"
+    database_url: Annotated[SecretStr, _url("postgresql", "postgres")] = SecretStr(
+        "postgresql://postgres@127.0.0.1:5432/factory"
+    )
+    nats_url: Annotated[str, _url("nats", "tls", "ws", "wss")] = "nats://127.0.0.1:4222"
+    s3_endpoint: Annotated[str, _url("http", "https")] = "http://127.0.0.1:9000"
     s3_bucket: str = "factory"
     s3_access_key: str = "factory"
     s3_secret_key: SecretStr = SecretStr("")
     telegram_token: SecretStr | None = None
-    telegram_api: str | None = None  # another Bot API server than api.telegram.org
+    telegram_api: Annotated[str, _url("http", "https")] | None = None  # another Bot API server than api.telegram.org
     github_token: SecretStr | None = None
     github_reviewer_token: SecretStr | None = None
-    github_api: str | None = None
+    github_api: Annotated[str, _url("http", "https")] | None = None
     node_dir: Path = Path("var/node")
-    public_url: str = "http://127.0.0.1:8080"
+    public_url: Annotated[str, _url("http", "https")] = "http://127.0.0.1:8080"
     projects: Path = Path("factory-projects.yaml")
     health_port: int = Field(default=0, ge=0, le=65535)  # 0: any free port, told in the log
     capacity: int = Field(default=2, ge=1, le=64)  # jobs that one process works on at once
@@ -58,40 +79,44 @@ class Settings(BaseModel):
     stop_grace: float = Field(default=20, ge=0)  # seconds a handler has to save its work on SIGTERM
 
     def secrets(self) -> list[str]:
-        """Every secret in clear, for the redactor."""
+        """Every secret in clear, for the redactor; of a URL its password too."""
         values = (getattr(self, name) for name in type(self).model_fields)
-        return [v.get_secret_value() for v in values if isinstance(v, SecretStr) and v.get_secret_value()]
+        found = [v.get_secret_value() for v in values if isinstance(v, SecretStr) and v.get_secret_value()]
+        return found + [unquote(password) for v in found if "://" in v and (password := urlsplit(v).password)]
 
 
 def read(kind: type[SettingsT], environ: Mapping[str, str] | None = None) -> SettingsT:
     """The settings from the environment. Raises BadSettings naming every variable that is wrong."""
     environ = os.environ if environ is None else environ
-    values: dict[str, Any] = {}
+    values: dict[str, str] = {}
+    given: dict[str, str] = {}  # field → the variable that gave it
     problems: list[str] = []
     fields = all_fields(kind)
-    for name, value in environ.items():
-        if not name.startswith(PREFIX) or name in KNOWN:
-            continue
+    for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in KNOWN):
         field = name.removeprefix(PREFIX).lower()
-        if field in fields:
-            if field in kind.model_fields:
-                values[field] = value
-        elif field.endswith("_file") and field.removesuffix("_file") in fields:
-            field = field.removesuffix("_file")
-            if field not in kind.model_fields:
-                continue
+        from_file = field not in fields and field.endswith("_file")
+        field = field.removesuffix("_file") if from_file else field
+        if field not in fields:
+            problems.append(f"{name}: no such setting{_nearest(name.removeprefix(PREFIX).lower(), fields)}")
+        elif field in given:
+            problems.append(f"{name}: {given[field]} is set as well; one of them has to go")
+        elif field in kind.model_fields:
+            given[field] = name
             try:
-                values[field] = Path(value).read_text().strip()
-            except OSError as e:
-                problems.append(f"{name}: cannot read {value}: {e.strerror}")
-        else:
-            problems.append(f"{name}: no such setting{_nearest(field, fields)}")
+                values[field] = Path(environ[name]).read_text().strip() if from_file else environ[name]
+            except (OSError, UnicodeDecodeError) as e:
+                problems.append(f"{name}: cannot read {environ[name]}: {getattr(e, 'strerror', '') or 'it is no text'}")
     try:
-        settings = kind(**values)
+        failpoints.parse(environ.get(failpoints.NAME, ""))
+    except ValueError as e:
+        problems.append(f"{failpoints.NAME}: {e}")
+    try:
+        settings = kind.model_validate(values)
     except ValidationError as e:
-        for error in e.errors():
-            where = "_".join(str(p) for p in error["loc"]).upper()
-            problems.append(f"{PREFIX}{where}: {error['msg']}")
+        for error in e.errors(include_input=False):
+            field = str(error["loc"][0]) if error["loc"] else ""
+            name = given.get(field, f"{PREFIX}{field.upper()}")
+            problems.append(f"{name}: {error['msg'].removeprefix('Value error, ')}")
         raise BadSettings(problems) from None
     if problems:
         raise BadSettings(problems)
@@ -104,8 +129,6 @@ def all_fields(kind: type[Settings]) -> set[str]:
 
 
 def _nearest(name: str, known: set[str]) -> str:
-    import difflib
-
     close = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {PREFIX}{close[0].upper()}?)" if close else ""
 
@@ -118,18 +141,28 @@ def refuse(problems: list[str]) -> NoReturn:
 
 
 def node_name(node_dir: Path) -> str:
-    """The node's name, written once into its directory: containers come and go, the directory stays."""
+    """The node's name, written once into its directory: containers come and go, the directory stays.
+
+    Raises BadSettings where the directory cannot be used, or holds a name that is none.
+    """
     kept = node_dir / "node"
-    if kept.exists():
-        return kept.read_text().strip()
-    node_dir.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().lower()).strip("-")[:32] or "node"
-    fresh = node_dir / f".node.{os.getpid()}"
-    fresh.write_text(name)
     try:
-        os.link(fresh, kept)  # whoever is first names it
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink()
-    return kept.read_text().strip()
+        if not kept.exists():
+            _name_node(node_dir, kept)
+        name = kept.read_text().strip()
+    except OSError as e:
+        raise BadSettings([f"FACTORY_NODE_DIR: cannot use {node_dir}: {e.strerror}"]) from None
+    if not re.fullmatch(r"[a-z0-9-]{1,40}", name):
+        raise BadSettings([f"FACTORY_NODE_DIR: {kept} holds {name[:60]!r}; a node's name is of a-z, 0-9 and -"])
+    return name
+
+
+def _name_node(node_dir: Path, kept: Path) -> None:
+    node_dir.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().lower())[:32].strip("-") or "node"
+    with tempfile.NamedTemporaryFile("w", dir=node_dir, prefix=".node.") as fresh:
+        fresh.write(name)
+        fresh.flush()
+        Path(fresh.name).chmod(0o644)
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh.name, kept)  # whoever is first names it
