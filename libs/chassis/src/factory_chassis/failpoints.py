@@ -1,30 +1,62 @@
 """Named places where a test can kill or stall this process: FACTORY_FAILPOINT=name:kill9|stop|sleep=SECONDS[:times].
 
-Several stand with commas between. A sleep holds up the work at that place and leaves the loop free.
+Several stand with commas between; without `times` each acts once in the life of a process. A sleep holds up the work at
+that place and leaves the loop free. Places: `<role>.before_claim` and `<role>.<state>.claimed|working|before_apply`.
 """
 
+from __future__ import annotations
+
 import asyncio
+import functools
 import os
 import signal
+from collections import Counter
+from typing import NamedTuple
 
-_hits: dict[str, int] = {}
+NAME = "FACTORY_FAILPOINT"
+
+
+class Failpoint(NamedTuple):
+    """What is to happen at a place: `kill9`, `stop` or `sleep` for `seconds`, the first `times` that it is reached."""
+
+    place: str
+    act: str
+    seconds: float = 0.0
+    times: int = 1
+
+
+_reached: Counter[Failpoint] = Counter()
+
+
+@functools.lru_cache
+def parse(text: str) -> tuple[Failpoint, ...]:
+    """Raises ValueError naming the part that says nothing: a failpoint that is never hit would make a test pass."""
+    return tuple(_one(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _one(text: str) -> Failpoint:
+    place, *rest = text.split(":")
+    act, _, argument = rest[0].partition("=") if rest else ("", "", "")
+    try:
+        seconds = float(argument) if argument else 0.0
+        times = int(rest[1]) if len(rest) > 1 else 1
+    except ValueError:
+        place = ""
+        seconds = times = 0
+    if not place or act not in {"kill9", "stop", "sleep"} or len(rest) > 2 or (act == "sleep") is not (seconds > 0):
+        raise ValueError(f"{text!r} is no name:kill9|stop|sleep=SECONDS[:times]")
+    return Failpoint(place, act, seconds, times)
 
 
 async def reached(name: str) -> None:
     """Does what FACTORY_FAILPOINT asks for at this place; nothing where it asks for nothing."""
-    wanted = os.environ.get("FACTORY_FAILPOINT")
-    if not wanted:
-        return
-    for one in wanted.split(","):
-        place, act, *times = one.split(":")
-        if place != name:
+    for point in parse(os.environ.get(NAME, "")):
+        if point.place != name:
             continue
-        _hits[name] = _hits.get(name, 0) + 1
-        if _hits[name] > int(times[0] if times else 1):
+        _reached[point] += 1
+        if _reached[point] > point.times:
             continue
-        if act == "kill9":
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif act == "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
-        elif act.startswith("sleep="):
-            await asyncio.sleep(float(act.removeprefix("sleep=")))
+        if point.act == "sleep":
+            await asyncio.sleep(point.seconds)
+        else:
+            os.kill(os.getpid(), signal.SIGKILL if point.act == "kill9" else signal.SIGSTOP)
