@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory_contract import checkout, ports, proc, state
+from factory_contract import checkout, live, ports, proc, state
 
 # a web server that starts in milliseconds: answers 200 to anything, on the port that it is given
 SERVE = """
@@ -63,8 +63,12 @@ class Repo:
         assert told["command"] == args[0]
         return told
 
+    def look(self) -> dict[str, Any]:
+        """What `status` would say, without a process for it: for waiting."""
+        return live.look(self.here).fields
+
     def service(self, name: str) -> dict[str, Any]:
-        return next(s for s in self.json("status", code=None)["services"] if s["name"] == name)
+        return next(s for s in self.look()["services"] if s["name"] == name)
 
     @property
     def here(self) -> checkout.Checkout:

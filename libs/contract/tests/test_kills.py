@@ -82,9 +82,8 @@ def test_a_seed_that_fails(make_repo: Callable[..., Any]) -> None:
 
 def test_an_app_that_goes_into_the_background(make_repo: Callable[..., Any]) -> None:
     """It is named, and the daemon is found by what it was started with and ended."""
-    repo = make_repo(
-        "name: a\nservices:\n  x: {command: 'python3 daemon.py pid; while [ ! -e pid ]; do sleep 0.02; done'}\n"
-    )
+    command = "python3 daemon.py pid; while [ ! -e pid ]; do sleep 0.02; done"
+    repo = make_repo(f"name: a\nservices:\n  x: {{command: '{command}', healthcheck: 'false'}}\n")
     repo.write("daemon.py", DAEMON)
     error = repo.json("start", code=1)["error"]
     assert error["code"] == "service_left"
@@ -138,11 +137,11 @@ def test_health_over_time(make_repo: Callable[..., Any], until: Callable[..., An
     repo.write("well", "")
     repo.json("start")
     (repo.root / "well").unlink()
-    until(lambda: repo.json("status", code=None)["state"] == "degraded")
+    until(lambda: repo.look()["state"] == "degraded")
     assert repo.service("x")["state"] == "unhealthy"
     assert "ended with 1" in repo.service("x")["health"]["detail"]
     repo.write("well", "")
-    until(lambda: repo.json("status", code=None)["state"] == "ready")
+    until(lambda: repo.look()["state"] == "ready")
 
 
 def test_a_line_in_the_log_can_be_the_sign(make_repo: Callable[..., Any]) -> None:
@@ -220,13 +219,13 @@ def test_ctrl_c_during_start_leaves_nothing(make_repo: Callable[..., Any], until
     for how in (signal.SIGINT, signal.SIGTERM):
         starting = repo.popen("start", "--json")
         until(lambda: len(repo.processes()) >= 2)
-        supervisor = until(lambda: repo.json("status", code=3)["supervisor"])["pid"]
+        supervisor = until(lambda: repo.look()["supervisor"])["pid"]
         starting.send_signal(how)
         out, _ = starting.communicate(timeout=30)
         assert (starting.returncode, json.loads(out)["error"]["code"]) == (130, "interrupted")
         assert repo.processes() == []
         assert proc.look(supervisor) is None
-        assert repo.json("status", code=3)["state"] == "stopped"
+        assert repo.look()["state"] == "stopped"
 
 
 def test_start_that_is_killed_midway(
@@ -239,7 +238,7 @@ def test_start_that_is_killed_midway(
     kill(starting.pid)
     starting.wait()
     starting.communicate()
-    until(lambda: repo.json("status", code=None)["state"] == "ready")
+    until(lambda: repo.look()["state"] == "ready")
 
 
 def test_a_stranger_on_the_port(make_repo: Callable[..., Any], until: Callable[..., Any]) -> None:
@@ -300,7 +299,8 @@ services:
     repo.json("start")
     deadline = time.monotonic() + 30
     while not (repo.root / "done").exists():
-        assert repo.json("status")["state"] == "ready"
+        assert repo.look()["state"] == "ready"
+        time.sleep(0.1)
         assert time.monotonic() < deadline
     sizes = [p.stat().st_size for p in (repo.root / ".software-factory/logs").glob("loud.log*")]
     assert 2 <= len(sizes) <= 4

@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import time
 import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from factory_contract import lock
 
 APP = """
 name: app
@@ -194,10 +196,11 @@ services:
 
 
 def test_supervise_in_the_foreground(make_repo: Callable[..., Any], until: Callable[..., Any]) -> None:
-    """As in a sandbox: `supervise` stays, `start --attach` waits for it, SIGTERM ends everything in order."""
+    """As in a sandbox: `supervise` stays, `start` beside it only waits for it, SIGTERM ends everything in order."""
     repo = make_repo(APP)
-    waiting = repo.popen("start", "--attach", "--json")
     supervisor = repo.popen("supervise", "--json")
+    until(lambda: lock.is_held(repo.here))
+    waiting = repo.popen("start", "--json")
     told = json.loads(waiting.communicate(timeout=40)[0])
     assert (told["state"], told["supervisor"]["pid"]) == ("ready", supervisor.pid)
     second = repo.json("supervise", code=4)
@@ -207,6 +210,30 @@ def test_supervise_in_the_foreground(make_repo: Callable[..., Any], until: Calla
     out, _ = supervisor.communicate(timeout=30)
     assert (supervisor.returncode, json.loads(out)["state"]) == (0, "stopped")
     assert repo.processes() == []
+
+
+def test_attached(make_repo: Callable[..., Any]) -> None:
+    """`start --attach` waits for a supervisor that is yet to come."""
+    repo = make_repo(APP)
+    waiting = repo.popen("start", "--attach", "--json")
+    time.sleep(0.3)
+    supervisor = repo.popen("supervise")
+    told = json.loads(waiting.communicate(timeout=40)[0])
+    assert (told["state"], told["supervisor"]["pid"]) == ("ready", supervisor.pid)
+    repo.json("stop")
+    supervisor.communicate(timeout=20)
+    assert supervisor.returncode == 0
+
+
+def test_attached_to_a_supervisor_that_fails(make_repo: Callable[..., Any]) -> None:
+    """Both tell the same error; without any supervisor to come the wait has an end."""
+    repo = make_repo("name: a\nservices:\n  x: {command: 'echo boom; exit 3', restart: no}\n")
+    waiting = repo.popen("start", "--attach", "--json")
+    time.sleep(0.5)
+    supervise = repo.json("supervise", code=1)
+    told = json.loads(waiting.communicate(timeout=40)[0])
+    assert told["error"] == supervise["error"]
+    assert (waiting.returncode, told["error"]["log_tail"]) == (1, ["boom"])
 
 
 def test_a_small_repo_needs_no_services(make_repo: Callable[..., Any]) -> None:

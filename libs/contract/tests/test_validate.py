@@ -48,6 +48,7 @@ def browser() -> None:
         pytest.skip(str(e))
 
 
+@pytest.mark.timeout(150)
 def test_validate(make_repo: Callable[..., Any]) -> None:
     """Not running is said; without scenarios the URLs are looked at; with them each is judged, after the login."""
     repo = make_repo(APP)
@@ -61,12 +62,14 @@ def test_validate(make_repo: Callable[..., Any]) -> None:
     assert repo.json("validate", "--feature", "greeted", code=2)["error"]["code"] == "no_such_scenario"
 
     repo.write(".software-factory/scenarios.yaml", SCENARIOS)
+    repo.contract(APP + "validation: {browser: {record_video: false}}\n")
     told = repo.json("validate", code=1)
     assert [(r["name"], r["ok"]) for r in told["results"]] == [
         ("The visitor is greeted", True),
         ("A stranger is greeted", False),
     ]
     assert "A stranger is greeted" in told["error"]["message"]
+    repo.contract(APP)
     told = repo.json("validate", "--feature", "the VISITOR")
     assert (told["ok"], len(told["results"])) == (True, 1)
     assert Path(told["video"]["path"]).stat().st_size > 1000

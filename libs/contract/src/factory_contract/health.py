@@ -25,14 +25,16 @@ Look = Callable[[], Awaitable[Outcome]]
 class Rhythm(NamedTuple):
     """How often and how long it is looked, in seconds."""
 
-    interval: float = 5.0
-    timeout: float = 5.0
-    retries: int = 3
-    start_period: float = 60.0
+    interval: float
+    timeout: float
+    retries: int
+    start_period: float
 
 
 def rhythm(check: Healthcheck | None) -> Rhythm:
-    return Rhythm(check.interval, check.timeout, check.retries, check.start_period) if check else Rhythm()
+    """The rhythm of a healthcheck; a service without one has that of a healthcheck that says nothing about it."""
+    check = check or Healthcheck.model_construct()
+    return Rhythm(check.interval, check.timeout, check.retries, check.start_period)
 
 
 async def once(look: Look, timeout: float) -> Outcome:

@@ -4,7 +4,6 @@ It writes `state.json` at each change, for readers who come when it is gone.
 """
 
 import asyncio
-import fcntl
 import json
 import os
 import signal
@@ -369,23 +368,16 @@ class Supervisor:
 
 
 async def supervise(checkout: Checkout, options: Options, say: Callable[[Event], None]) -> dict[str, Any]:
-    """Supervises the checkout in the foreground until a signal or `stop`; returns the last snapshot.
+    """Supervises the checkout in the foreground until a signal or `stop`; returns the last snapshot. The lock has to be held.
 
-    Raises AlreadyRunning, and whatever keeps the first start from getting ready, when everything is down again.
+    Raises whatever keeps the first start from getting ready, when everything is down again.
     """
-    checkout.make_state_dir()
-    with checkout.lock_file.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            running = (state.read(checkout.state_file) or {}).get("supervisor") or {}
-            raise errors.AlreadyRunning(pid=running.get("pid", "?")) from e
-        await end_leftovers(checkout, say)
-        book = Ledger(checkout.ledger_file, checkout.root)
-        async with Children(book) as children:
-            supervisor = Supervisor(checkout, options, children, book, say)
-            await supervisor.run()
-            return supervisor.snapshot()
+    await end_leftovers(checkout, say)
+    book = Ledger(checkout.ledger_file, checkout.root)
+    async with Children(book) as children:
+        supervisor = Supervisor(checkout, options, children, book, say)
+        await supervisor.run()
+        return supervisor.snapshot()
 
 
 async def end_leftovers(checkout: Checkout, say: Callable[[Event], None] | None = None) -> list[int]:

@@ -92,10 +92,6 @@ class Unit:
     def close(self) -> None:
         self._log.close()
 
-    def adopt(self, service: Service) -> None:
-        """Another version of the contract describes the service."""
-        self.service = service
-
     def snapshot(self) -> dict[str, Any]:
         """The service as `status` shows it."""
         environment = self._home.environment
@@ -116,9 +112,6 @@ class Unit:
         if self._log.lost:
             shown["log_bytes_lost"] = self._log.lost
         return shown
-
-    def log_tail(self) -> list[str]:
-        return self._log.tail()
 
     # --- its life -----------------------------------------------------------------------------------------------------
 
@@ -153,8 +146,8 @@ class Unit:
                 await self._until_end(child)
             self.ready.clear()
             self.exit_code = await child.wait()
-            await self._end()
             self._to("exited")
+            await self._end()
             self._refuse_strangers()
             if time.monotonic() - begun > STEADY:
                 in_a_row = 0
@@ -205,9 +198,7 @@ class Unit:
     async def _until_ready(self, child: Child) -> bool:
         """True when the service is ready, False when its process has ended before. Raises NotReady, ForeignListener, PortUnused."""
         look, rhythm = self._look(), health.rhythm(self.service.healthcheck)
-        allowed = (
-            rhythm.start_period + rhythm.retries * rhythm.interval if self.service.healthcheck else rhythm.start_period
-        )
+        allowed = rhythm.start_period + rhythm.retries * rhythm.interval
         deadline = time.monotonic() + allowed
         pause = FIRST_LOOK
         if look is None:

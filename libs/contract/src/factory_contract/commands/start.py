@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from factory_contract import control, live, ports, state
+from factory_contract import control, live, lock, ports, state
 from factory_contract.checkout import Checkout
 from factory_contract.commands.status import show
 from factory_contract.errors import (
@@ -35,7 +35,7 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
         _refuse_other_range(checkout, args, running)
         out.progress("the supervisor is running already")
         told = _wait_ready(checkout, running, Progress(out))
-    elif args.attach:
+    elif args.attach or lock.is_held(checkout):
         told = _wait_ready(checkout, _coming(checkout), Progress(out))
     else:
         told = _start(checkout, args, Progress(out))
@@ -94,6 +94,7 @@ def _launch(checkout: Checkout, args: argparse.Namespace) -> "subprocess.Popen[b
 
 def _coming(checkout: Checkout, supervisor: "subprocess.Popen[bytes] | None" = None) -> Running:
     """The supervisor, as soon as it listens. Raises its own error when it has ended before."""
+    begun = time.time()
     deadline = time.monotonic() + COMING
     while True:
         running = live.supervisor(checkout)
@@ -101,6 +102,8 @@ def _coming(checkout: Checkout, supervisor: "subprocess.Popen[bytes] | None" = N
             return running
         if supervisor is not None and supervisor.poll() is not None and live.supervisor(checkout) is None:
             raise _why_it_ended(checkout, supervisor.pid)
+        if supervisor is None and running is None and (error := _ended_since(checkout, begun)):
+            raise error
         if time.monotonic() >= deadline:
             raise SupervisorFailed(log_tail=_log_tail(checkout)) if supervisor else NotRunning()
         time.sleep(0.01)
@@ -125,6 +128,14 @@ def _why_it_ended(checkout: Checkout, pid: int) -> ContractError:
     if (told.get("supervisor") or {}).get("pid") == pid and told.get("error"):
         return Reported(told["error"])
     return live.look(checkout).error or SupervisorFailed(log_tail=_log_tail(checkout))
+
+
+def _ended_since(checkout: Checkout, begun: float) -> ContractError | None:
+    """The error of a supervisor that somebody else has started and that is gone already."""
+    told = state.read(checkout.state_file)
+    if told is None or not told.get("error") or checkout.state_file.stat().st_mtime < begun:
+        return None
+    return Reported(told["error"])
 
 
 def _log_tail(checkout: Checkout) -> list[str]:

@@ -33,6 +33,7 @@ def show(fields: dict[str, Any], out: Output) -> None:
             s["url"] or " ".join(f"{name}={port}" for name, port in s["ports"].items()),
             f"exit code {s['exit_code']}" if s["exit_code"] and s["state"] != "stopped" else "",
             f"restarted {s['restarts']}x" if s["restarts"] else "",
+            "its log has lost lines" if s.get("log_bytes_lost") else "",
             s["health"]["detail"] if s["health"] and not s["health"]["ok"] and s["state"] != "stopped" else "",
         ]
         state = out.state(s["state"], 9, to=sys.stdout)
