@@ -65,7 +65,7 @@ class Project(_Part):
     @field_validator("repo")
     @classmethod
     def _safe_repo(cls, value: str) -> str:
-        if value.startswith("-") or re.match(r"^\w+::", value):
+        if not value.strip() or value.startswith("-") or re.match(r"^\w+::", value):
             raise ValueError("not a repository's URL or path")
         return value
 
@@ -79,7 +79,7 @@ class Projects(_Part):
     def _one_project_a_chat(self) -> Projects:
         seen: dict[int, str] = {}
         for name, project in self.projects.items():
-            for chat in project.chats:
+            for chat in set(project.chats):
                 if chat in seen:
                     raise ValueError(f"chat {chat} is in two projects: {seen[chat]} and {name}")
                 seen[chat] = name
@@ -92,20 +92,46 @@ class Projects(_Part):
         return None
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain data only; a key that stands twice is an error, where YAML would let the second win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{name!r} stands twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path) -> Projects:
     """Raises BadProjects with every problem."""
     try:
-        data: Any = yaml.safe_load(path.read_text())
+        data: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as e:
         raise BadProjects(path, [f"cannot be read: {e.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise BadProjects(path, ["is no text in UTF-8"]) from None
     except yaml.YAMLError as e:
-        raise BadProjects(path, [f"is no YAML: {' '.join(str(e).split())}"]) from None
+        raise BadProjects(path, [_no_yaml(e)]) from None
     if not isinstance(data, dict):
         raise BadProjects(path, ["holds no mapping; it begins with `projects:`"])
     try:
         return Projects.model_validate(data)
     except ValidationError as e:
-        raise BadProjects(path, [f"{'.'.join(map(str, p['loc'])) or 'file'}: {p['msg']}" for p in e.errors()]) from None
+        raise BadProjects(path, [_said(problem) for problem in e.errors()]) from None
+
+
+def _no_yaml(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return f"{where}{getattr(error, 'problem', None) or error}"
+
+
+def _said(problem: Any) -> str:
+    where = ".".join(map(str, problem["loc"])) or "projects"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def snapshot(name: str, project: Project) -> dict[str, Any]:
