@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 from factory_chassis import health as health_module
 from factory_chassis.health import Health
 
@@ -35,8 +36,8 @@ def ask(port: int, path: str = "/health") -> tuple[int, Any, float]:
 
 def test_it_says_what_was_said_last(health: Health) -> None:
     """Well only where everything that it depends on is; 503 for whoever only looks at the status."""
-    assert ask(health.port)[:2] == (503, ask(health.port)[1])
-    assert ask(health.port)[1]["state"] == "degraded", "nothing is known yet"
+    status, said, _ = ask(health.port)
+    assert (status, said["state"]) == (503, "degraded"), "nothing is known yet"
     health.set("postgres", True)
     health.set("nats", True)
     status, said, _ = ask(health.port)
@@ -76,8 +77,6 @@ async def test_a_held_loop_is_stalled(health: Health, monkeypatch: pytest.Monkey
 
 def test_what_goes_away_is_said_once(health: Health, capsys: pytest.CaptureFixture[str]) -> None:
     """A log that repeats itself every second is read by nobody."""
-    import structlog
-
     with structlog.testing.capture_logs() as said:
         for ok in (True, True, False, False, False, True, True):
             health.set("nats", ok)
