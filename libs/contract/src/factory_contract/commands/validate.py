@@ -165,6 +165,7 @@ def _verdict(ok: bool, out: Output) -> str:
 
 def _smoke_answer(found: "Smoke", directory: Path, out: Output) -> int:
     fields = {"mode": "smoke", "directory": str(directory), "pages": found.as_dict()["pages"]}
+    fields["known"] = found.known().as_dict()  # what a later look need not count
     for page in found.pages:
         out.line(f"{_verdict(page.ok, out)}  {page.service}  {page.url}  {page.status or '-'}  {page.title}".rstrip())
         for reason in page.reasons:
@@ -181,7 +182,7 @@ def _answer(recording: "Recording", directory: Path, out: Output) -> int:
     fields = {
         "mode": "scenarios",
         "directory": str(directory),
-        **{k: told[k] for k in told if k not in ("ok", "known")},
+        **{k: told[k] for k in told if k != "ok"},
     }
     for result in recording.results:
         out.line(f"{_verdict(result.ok, out)}  {result.name}  {result.seconds:.1f} s")
