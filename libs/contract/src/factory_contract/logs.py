@@ -170,12 +170,16 @@ def read(directory: Path, names: list[str], what: Wanted) -> list[Line]:
 
 def follow(directory: Path, names: list[str], what: Wanted, pause: float = 0.2) -> Iterator[Line]:
     """Lines as they are written from now on, for ever; files that turn over or are begun anew are followed."""
-    ends = {name: _End(directory / f"{name}.log", name) for name in names}
-    while True:
-        fresh = sorted((line for end in ends.values() for line in end.more()), key=lambda line: line.at)
-        yield from (line for line in fresh if what.has(line))
-        if not fresh:
-            time.sleep(pause)
+    ends = [_End(directory / f"{name}.log", name) for name in names]
+    try:
+        while True:
+            fresh = sorted((line for end in ends for line in end.more()), key=lambda line: line.at)
+            yield from (line for line in fresh if what.has(line))
+            if not fresh:
+                time.sleep(pause)
+    finally:
+        for end in ends:
+            end.close()
 
 
 class _End:
@@ -195,6 +199,10 @@ class _End:
         *lines, self._rest = (self._rest + text).split("\n")
         return [_parse(line, self._name) for line in lines]
 
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
     def _is_another(self) -> bool:
         try:
             there = self._path.stat()
@@ -206,8 +214,7 @@ class _End:
         return (there.st_ino, there.st_dev) != (here.st_ino, here.st_dev) or there.st_size < self._file.tell()
 
     def _reopen(self, *, at_end: bool) -> None:
-        if self._file is not None:
-            self._file.close()
+        self.close()
         try:
             self._file = self._path.open(errors="replace", newline="\n")
         except OSError:

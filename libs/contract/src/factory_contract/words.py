@@ -1,6 +1,5 @@
 """Small words for messages: the nearest valid name, durations."""
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -9,6 +8,8 @@ UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that was probably meant."""
+    import difflib  # only where something is wrong
+
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return found[0] if found else None
 
