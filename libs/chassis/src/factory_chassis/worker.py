@@ -73,6 +73,7 @@ class Worker:
         self.line, self.artifacts, self.redactor, self.renewal = line, artifacts, redactor, renewal
         self.owner, self.node, self.public_url, self.node_limit, self.grace = owner, node, public_url, node_limit, grace
         self.may_claim = may_claim
+        self._errands: set[asyncio.Task[None]] = set()
         self.stopping = False
         self.bad_messages = 0
         # by job and epoch: a job may come back while its old handler still cleans up
@@ -323,13 +324,17 @@ class Worker:
                 self.fenced(job_id, epoch)
 
     async def stop(self) -> None:
-        """No new claims; every handler saves what it can and its lease is handed back."""
+        """No new claims; every handler saves what it can and its lease is handed back; errands may end in that time."""
         self.stopping = True
-        tasks = [task for _, task in self._running.values()]
+        handlers = [task for _, task in self._running.values()]
         for work, task in list(self._running.values()):
             self._cancel(work, task, "sigterm")
-        if tasks:
-            await asyncio.wait(tasks, timeout=self.grace)
+        if parts := [*handlers, *self._errands]:
+            await asyncio.wait(parts, timeout=self.grace)
+        for errand in list(self._errands):
+            errand.cancel()
+        if self._errands:
+            await asyncio.wait(self._errands, timeout=2)
 
     async def _hand_back(self, job: Job) -> None:
         """What was claimed, or moved on to, while we stop is begun by somebody else."""
@@ -355,7 +360,11 @@ class Worker:
             log.warning("errand not claimed: Postgres does not answer", job_id=hint.job_id, why=repr(e))
         await self._ack(message)
         if errand is not None:
-            await self._errand(errand)
+            # in a task of its own: the subscriber's is cancelled without the chance of another await
+            task = asyncio.create_task(self._errand(errand))
+            self._errands.add(task)
+            task.add_done_callback(self._errands.discard)
+            await asyncio.wait({task})
 
     async def _errand(self, errand: Errand) -> None:
         store = self.line.store
@@ -366,7 +375,8 @@ class Worker:
             await store.finish_errand(errand, result)
             log.info("errand done", kind=errand.kind, result=result)
         except asyncio.CancelledError:
-            await store.delay_errand(errand, 0, "handed back")
+            with contextlib.suppress(*POSTGRES_AWAY):
+                await store.delay_errand(errand, 0, "handed back")
             raise
         except Exception as e:
             log.exception("errand failed", kind=errand.kind, why=repr(e))
