@@ -289,6 +289,15 @@ def test_a_moved_and_a_copied_checkout(make_repo: Callable[..., Any], tmp_path: 
     assert proc.look(started["services"][0]["pid"]) is None
 
 
+def test_a_deleted_checkout(make_repo: Callable[..., Any], until: Callable[..., Any]) -> None:
+    """Its app ends by itself, and its ports are free for others."""
+    repo = make_repo(WEB)
+    started = repo.json("start")
+    shutil.rmtree(repo.root)
+    until(lambda: proc.look(started["supervisor"]["pid"]) is None)
+    assert proc.look(started["services"][0]["pid"]) is None
+
+
 def test_much_output(make_repo: Callable[..., Any]) -> None:
     """Tens of megabytes of log: the files turn over, status goes on answering."""
     repo = make_repo("""

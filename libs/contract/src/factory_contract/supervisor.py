@@ -36,6 +36,7 @@ from factory_contract.logs import Log
 from factory_contract.process import Children, end_pids
 from factory_contract.unit import Unit
 
+STILL_THERE = 2.0  # seconds between two looks whether the checkout was deleted
 GOODBYE = 1.0  # seconds that the last answers on the control socket get before the supervisor goes
 LEFTOVER_GRACE = 5.0
 
@@ -323,15 +324,27 @@ class Supervisor:
             path.chmod(0o600)
             self._socket = str(path)
             self._write()
+            watch = asyncio.create_task(self._stop_when_deleted())
             try:
                 await self._live()
             finally:
+                watch.cancel()
                 await self._leave()
                 server.close()
                 if answers:
                     await asyncio.wait(answers, timeout=GOODBYE)
                 for task in answers:
                     task.cancel()
+
+    async def _stop_when_deleted(self) -> None:
+        """A checkout that nobody can see any more cannot be stopped by name, so it stops itself."""
+        root = os.open(self.checkout.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            while os.fstat(root).st_nlink > 0:  # a moved directory keeps its links
+                await asyncio.sleep(STILL_THERE)
+            self._stopping.set()
+        finally:
+            os.close(root)
 
     async def _live(self) -> None:
         try:
