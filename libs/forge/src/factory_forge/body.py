@@ -1,22 +1,27 @@
-"""The pull request's text, every item from records. One template, rendered anew whenever a record has changed."""
+"""The pull request's text, every item from records. One template, rendered anew whenever a record has changed.
+
+What people, agents and repos have written is shown as it was written and never read as Markdown: no request, summary,
+path or name can forge a section, hide one, link anywhere or call anybody.
+"""
 
 from __future__ import annotations
 
+import re
+import urllib.parse
 from typing import Any
 
 import msgspec
 from factory_jobs.job import Job
 from factory_jobs.records import Artifact, Evidence, Records, Request, Round
 
-from .diff import Diff
+from .diff import Diff, FileChange
+from .forge import BODY_MAX
 from .repository import Repository
 from .risk import Level, Risk, assess, level
 
-TEMPLATES = (
-    ".github/PULL_REQUEST_TEMPLATE.md",
-    ".github/pull_request_template.md",
-    "PULL_REQUEST_TEMPLATE.md",
-)
+# https://docs.github.com/en/communities/using-templates-to-encourage-useful-issues-and-pull-requests
+TEMPLATE = re.compile(r"(\.github/|docs/)?pull_request_template\.(md|txt)", re.I)
+LABEL_MAX = 50  # characters, GitHub's limit
 LABELS = ("factory-generated", "needs-human-review")
 WHERE = "the agent's own sandbox, without isolation from this machine (provider: local)"
 
@@ -38,7 +43,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str
 
     def link(self, artifact: Artifact) -> str:
-        return f"{self.public_url.rstrip('/')}/a/{artifact.job_id}/{artifact.sha256}/{artifact.name}"
+        name = urllib.parse.quote(artifact.name)
+        return f"{self.public_url.rstrip('/')}/a/{artifact.job_id}/{artifact.sha256}/{name}"
 
     def newest(self, kind: str) -> list[Artifact]:
         """The artifacts of this kind that the newest recording of the commit made."""
@@ -69,22 +75,26 @@ async def gather(records: Records, job: Job, repository: Repository, public_url:
 
 
 async def _template(repository: Repository, sha: str) -> str:
-    paths = {e.path for e in await repository.files(sha) if e.is_file and e.size <= 64_000}
-    found = next((p for p in TEMPLATES if p in paths), None)
-    return (await repository.read(sha, found, 64_000)).decode(errors="replace") if found else ""
+    files = [e for e in await repository.files(sha) if e.is_file and TEMPLATE.fullmatch(e.path) and e.size <= 64_000]
+    if not files:
+        return ""
+    nearest = min(files, key=lambda e: (not e.path.startswith(".github/"), e.path))
+    return (await repository.read(sha, nearest.path, 64_000)).decode(errors="replace")
 
 
 def labels(proof: Proof) -> list[str]:
     """Created on demand: what it is, what it needs, whose it is, how risky."""
     job = proof.job
-    return [*LABELS, f"project:{job.project}", f"risk:{proof.level}", *job.snapshot.get("labels", [])]
+    found = [*LABELS, f"project:{job.project}", f"risk:{proof.level}", *job.snapshot.get("labels", [])]
+    return list(dict.fromkeys(label.strip()[:LABEL_MAX] for label in found if label.strip()))
 
 
 def render(proof: Proof) -> str:
-    """The body as Markdown."""
+    """The body as Markdown, no longer than a forge takes: the repo's own template gives way first."""
     parts = [
+        f"<!-- factory-job: {proof.job.id} -->",  # first, so that nothing before it can swallow it
         _request(proof),
-        _section("Problem", proof.plan.get("problem", "")),
+        _section("Problem", plain(proof.plan.get("problem", ""))),
         _section("Summary", _summary(proof)),
         _section("Files changed and architecture notes", _files(proof)),
         _section("Acceptance criteria", _criteria(proof)),
@@ -95,38 +105,92 @@ def render(proof: Proof) -> str:
         _section("Known risks", _risks(proof)),
         _section("Rollback", _rollback(proof)),
         _section("Provenance", _provenance(proof)),
-        proof.template.strip(),
-        f"<!-- factory-job: {proof.job.id} -->",
     ]
-    return "\n\n".join(p for p in parts if p) + "\n"
+    ours = "\n\n".join(parts) + "\n"
+    with_template = f"{ours}\n{proof.template.strip()}\n" if proof.template.strip() else ours
+    return with_template if len(with_template) <= BODY_MAX else ours[:BODY_MAX]
 
 
 def _section(title: str, text: str) -> str:
     return f"## {title}\n\n{text.strip() or 'Nothing to say.'}"
 
 
+# ── texts of others ───────────────────────────────────────────────────────────
+
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)  # control, and what turns text around
+_URL = r"https?://[^\s<>\[\]()`\"'|\\]+"
+_TOKEN = re.compile(
+    r"(?P<kept>(?<!`)(?P<fence>`{1,3})(?!`)(?:(?!<!--)[^`\n])+(?P=fence)(?!`)|" + _URL + r")|"
+    r"(?P<active>[\\`*\[\]<~]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|@(?=\w)|#(?=\d))"
+)
+# An empty character after @ and # keeps a forge from calling people and from linking, or closing, issues.
+_ENTITIES = {"<": "&lt;", "&": "&amp;", "@": "@&#8203;", "#": "#&#8203;"}
+_BLOCK = re.compile(r"^(\d*)([.)](?=\s|$)|[-+](?=[-\s]|$)|[#>=|:])")  # what begins a heading, list, table …
+_ITEM = re.compile(r"\s*(?P<mark>[-*+•]|\d{1,3}[.)])\s+(?P<text>\S.*)")
+
+
+def plain(text: str) -> str:
+    """One line that shows `text` as it was written. Code spans and web addresses stay what they are."""
+    text = _UNSEEN.sub("", " ".join(text.split()))
+    shown = _TOKEN.sub(lambda m: m["kept"] or _ENTITIES.get(m["active"]) or f"\\{m['active']}", text)
+    return _BLOCK.sub(r"\1\\\2", shown)
+
+
 def quote(text: str, limit: int = 1500) -> str:
+    """Several lines as a quotation; lists stay lists."""
     text = text.strip()
     text = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "\n".join(f"> {line}" for line in text.splitlines())
+    lines = []
+    for line in text.splitlines():
+        if item := _ITEM.fullmatch(line):
+            mark = item["mark"] if item["mark"][0].isdigit() else "-"
+            lines.append(f"> {mark} {plain(item['text'])}")
+        else:
+            lines.append(f"> {plain(line)}  " if line.strip() else ">")  # two blanks: the line ends here
+    return "\n".join(lines)
 
 
-def cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+def code(text: str) -> str:
+    """A path or name as a code span, whatever is in it."""
+    text = re.sub(r"[^\S ]", lambda m: repr(m[0])[1:-1], _UNSEEN.sub("�", text)).replace("<!--", "<\u200b!--")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    pad = " " if text.startswith("`") or text.endswith("`") or not text.strip() else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def cell(shown: str) -> str:
+    """`plain` or `code` text within a table."""
+    return shown.replace("|", "\\|")
+
+
+def address(url: str) -> str:
+    """A link where it is one for the web; else the text alone."""
+    return url if re.fullmatch(_URL, url) else code(url)
+
+
+# ── sections ──────────────────────────────────────────────────────────────────
+
+MESSAGES, ROUNDS, NAMES = 10, 10, 30  # how many are shown
 
 
 def _request(proof: Proof) -> str:
     parts = []
-    for request in proof.requests:
-        where = f"[{request.author}]({request.link})" if request.link else request.author
+    for request in proof.requests[-MESSAGES:]:
+        author = plain(request.author)
+        linked = request.link and re.fullmatch(_URL, request.link)
+        where = f"[{author}]({request.link})" if linked else author
         parts.append(f"{quote(request.text)}\n>\n> — {where}, {request.at:%Y-%m-%d %H:%M} UTC")
+    if earlier := len(proof.requests) - len(parts):
+        parts.insert(0, f"{earlier} earlier messages are on the job's page.")
     return "## Original request\n\n" + "\n\n".join(parts)
 
 
 def _summary(proof: Proof) -> str:
-    said = [r for r in proof.rounds if r.summary and r.commit]
-    lines = [f"**Round {r.round}{_of(proof, r)}.** {r.summary.strip()}" for r in said if r.summary]
-    return "\n\n".join(lines)
+    said = [r for r in proof.rounds if r.summary and r.commit and r.outcome != "refused"][-ROUNDS:]
+    lines = [f"**Round {r.round}{_of(proof, r)}**, in the agent's words:\n\n{quote(r.summary or '')}" for r in said]
+    return "\n\n".join(lines) or "The agent gave no summary; the files below are what changed."
 
 
 def _of(proof: Proof, r: Round) -> str:
@@ -134,11 +198,22 @@ def _of(proof: Proof, r: Round) -> str:
 
 
 def _files(proof: Proof) -> str:
-    rows = [f"| `{cell(f.path)}` | {f.status} | +{f.added} −{f.removed} |" for f in proof.diff.files[:60]]
-    more = f"\n… and {len(proof.diff.files) - 60} more." if len(proof.diff.files) > 60 else ""
-    notes = "\n".join(f"- {n}" for n in proof.plan.get("notes", []))
+    files = proof.diff.files
+    rows = [f"| {cell(code(f.path))} | {cell(_change(f))} | {_lines(f)} |" for f in files[:60]]
+    more = f"\n\n… and {len(files) - 60} more." if len(files) > 60 else ""
+    notes = "\n".join(f"- {plain(n)}" for n in proof.plan.get("notes", []))
     table = "| file | change | lines |\n|---|---|---|\n" + "\n".join(rows) + more
-    return table + (f"\n\nFrom the repo, while planning:\n{notes}" if notes else "")
+    return table + (f"\n\nFrom the repo, while planning:\n\n{notes}" if notes else "")
+
+
+def _change(file: FileChange) -> str:
+    if file.status == "R":
+        return f"renamed from {code(file.old_path)}"
+    return {"A": "added", "M": "changed", "D": "deleted", "T": "became another type"}[file.status]
+
+
+def _lines(file: FileChange) -> str:
+    return "binary" if file.binary else f"+{file.added} −{file.removed}"
 
 
 def _criteria(proof: Proof) -> str:
@@ -157,8 +232,8 @@ def _criteria(proof: Proof) -> str:
         if video and at:
             seconds = int(at[0]["start"])
             link = f" ([video at {seconds // 60}:{seconds % 60:02d}]({proof.link(video)}#t={seconds}))"
-        how = "; ".join(r["name"] for r in shown) or "no scenario"
-        lines.append(f"- [{'x' if ok else ' '}] **{criterion['id']}** {criterion['text']} — _{how}_{link}")
+        how = "; ".join(plain(r["name"]) for r in shown) or "no scenario"
+        lines.append(f"- [{'x' if ok else ' '}] **{criterion['id']}** {plain(criterion['text'])} — {how}{link}")
     return "\n".join(lines)
 
 
@@ -166,16 +241,22 @@ def _tests(proof: Proof) -> str:
     suites = proof.evidence.get("suites")
     if suites is None:
         return "The suites have not run on this commit."
+    if not suites.data["suites"]:
+        return "The repo names no suites: proof rests on the browser alone."
     before = {s["suite"]: s for s in proof.base.get("suites", [])}
     rows = ["| suite | result | passed | failed | skipped | seconds | on the base |", "|---|---|---|---|---|---|---|"]
     for s in suites.data["suites"]:
         was = before.get(s["suite"])
         base = "not run" if was is None else f"{was.get('passed', 0)} passed, {was.get('failed', 0)} failed"
-        result = "failed" if s["counts"] else ("as on the base" if s.get("known") else "passed")
+        result = "passed" if s.get("ok") else ("failed" if s["counts"] else "red as on the base")
+        if s.get("missing"):
+            result = "did not run"
         counts = f"{s.get('passed', 0)} | {s.get('failed', 0)} | {s.get('skipped', 0)} | {s.get('seconds', 0):.1f}"
-        rows.append(f"| {cell(s['suite'])} | {result} | {counts} | {base} |")
+        rows.append(f"| {cell(plain(s['suite']))} | {result} | {counts} | {base} |")
     known = sorted({k for s in suites.data["suites"] for k in s.get("known", [])})
-    note = f"\n\nRed on the base already, not counted: {', '.join(known)}." if known else ""
+    more = f" and {len(known) - NAMES} more" if len(known) > NAMES else ""
+    listed = ", ".join(code(name) for name in known[:NAMES])
+    note = f"\n\nRed on the base already, not counted: {listed}{more}." if known else ""
     return "\n".join(rows) + note
 
 
@@ -183,9 +264,9 @@ def _preview(proof: Proof) -> str:
     sandbox = proof.job.sandbox
     if sandbox is None or not sandbox.preview_url:
         return "The preview has stopped; it is rebuilt when somebody works on this again."
-    others = [f"- {u['service']}: {u['url']}" for u in sandbox.urls if u["url"] != sandbox.preview_url]
+    others = [f"- {plain(u['service'])}: {address(u['url'])}" for u in sandbox.urls if u["url"] != sandbox.preview_url]
     state = "" if sandbox.preview in {"up", ""} else f" (now {sandbox.preview})"
-    return f"{sandbox.preview_url}{state} — on the factory's machine only.\n" + "\n".join(others)
+    return f"{address(sandbox.preview_url)}{state} — on the factory's machine only.\n\n" + "\n".join(others)
 
 
 def _video(proof: Proof) -> str:
@@ -194,11 +275,11 @@ def _video(proof: Proof) -> str:
     if browser is None or not videos:
         return "No video was recorded for this commit."
     facts = browser.data.get("video") or {}
-    lines = [f"[{videos[0].name}]({proof.link(videos[0])}) ({facts.get('seconds', 0):.0f} s, H.264)"]
+    lines = [f"[{plain(videos[0].name)}]({proof.link(videos[0])}) ({facts.get('seconds', 0):.0f} s, H.264)\n"]
     for chapter in facts.get("chapters") or []:
         at = int(chapter["start"])
-        lines.append(f"- {at // 60}:{at % 60:02d} {chapter['title']}")
-    lines += [f"- screenshot: [{a.name}]({proof.link(a)})" for a in proof.newest("screenshot")]
+        lines.append(f"- {at // 60}:{at % 60:02d} {plain(chapter['title'])}")
+    lines += [f"- screenshot: [{plain(a.name)}]({proof.link(a)})" for a in proof.newest("screenshot")[:NAMES]]
     new = len(browser.data.get("console_new") or []) + len(browser.data.get("requests_new") or [])
     known = len(browser.data.get("console_known") or []) + len(browser.data.get("requests_known") or [])
     lines.append(f"\nNew console errors and failed requests: {new}; there on the base already: {known}.")
@@ -210,13 +291,18 @@ def _review(proof: Proof) -> str:
     if review is None:
         return "The review by the second bot is under way."
     findings = review.data.get("findings", [])
-    lines = [f"**{review.data['verdict'].replace('_', ' ')}** — {review.data.get('summary', '')}"]
-    lines += [f"- {f['severity']}: {f['says']} (`{f['path']}`)" for f in findings[:20]]
+    lines = [f"**{review.data['verdict'].replace('_', ' ')}** — {plain(review.data.get('summary', ''))}\n"]
+    lines += [f"- {f['severity']}: {plain(f['says'])} ({code(f['path'])})" for f in findings[:NAMES]]
+    if len(findings) > NAMES:
+        lines.append(f"- … and {len(findings) - NAMES} more")
     return "\n".join(lines)
 
 
 def _risks(proof: Proof) -> str:
-    found = [f"- `{r.path}`: {r.says}" for r in proof.risks] + [f"- {r}" for r in proof.plan.get("risks", [])]
+    found = [f"- {code(r.path)}: {r.says}" for r in proof.risks[:NAMES]]
+    if len(proof.risks) > NAMES:
+        found.append(f"- … and {len(proof.risks) - NAMES} more files like these")
+    found += [f"- {plain(r)}" for r in proof.plan.get("risks", [])]
     return f"Risk level by rules: **{proof.level}**.\n\n" + ("\n".join(found) or "No rule found a risk.")
 
 
@@ -232,7 +318,7 @@ def _provenance(proof: Proof) -> str:
     label = agent if isinstance(agent, str) else (agent.get("label") or " ".join(agent.get("command", [])))
     lines = [
         f"- job [{job.id}]({proof.public_url.rstrip('/')}/jobs/{job.id}), request {job.request_no}, round {job.round}",
-        f"- agent: {label}; plan by {proof.plan.get('by', 'rules')}",
+        f"- agent: {plain(label)}; plan by {plain(proof.plan.get('by', 'rules'))}",
         f"- base `{job.base_sha}`, proved commit `{job.work_sha}`",
         f"- proved in: {WHERE}",
     ]
