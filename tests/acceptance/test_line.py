@@ -58,7 +58,7 @@ async def test_an_app_that_cannot_start_fails_with_stage_log_and_cleanup(line: L
     project = await line.project(change=broken)
     job = await project.reach(await project.ask(WISH), "failed")
     assert job.failure and job.failure.stage == "dev_environment_starting" and job.failure.blame == "repo"
-    said = await project.shows("Failed", "dev_environment_starting", "no database at all", "nothing is left running")
+    said = await project.shows("Failed:", "dev_environment_starting", "no database at all", "nothing is left running")
     assert said.button("Retry") is not None
     assert processes_of(job.id) == []
 
@@ -72,7 +72,7 @@ async def test_out_of_rounds_offers_more_and_retry_goes_on(line: Line) -> None:
     )
     job = await project.reach(await project.ask(WISH), "failed")
     assert job.failure and job.failure.code == "out_of_rounds" and job.round == 2 and job.pr is None
-    failed = await project.shows("Failed", "2 rounds")
+    failed = await project.shows("Failed:", "2 rounds")
     await project.ada.press(failed.message_id, "Retry")
     ready = await project.reach(job, "ready_for_human_review")
     assert ready.id == job.id and ready.branch == job.branch and ready.round == 3
@@ -166,7 +166,7 @@ async def test_an_invalid_contract_is_named_with_its_line(line: Line) -> None:
     project = await line.project(change=_invalid)
     job = await project.reach(await project.ask(WISH), "failed")
     assert job.failure and job.failure.blame == "repo"
-    said = await project.shows("Failed", "factory.yaml:4", "comand", "command")
+    said = await project.shows("Failed:", "factory.yaml:4", "comand", "command")
     assert "Traceback" not in said.text
 
 
@@ -175,7 +175,7 @@ async def test_a_repo_that_cannot_be_cloned_is_named(line: Line) -> None:
     project = await line.project()
     subprocess.run(["rm", "-rf", str(project.repo)], check=True)
     job = await project.reach(await project.ask(WISH), "failed")
-    await project.shows("Failed", str(project.repo))
+    await project.shows("Failed:", str(project.repo))
     assert job.placement is None and job.failure and job.failure.stage == "received"
     project.repo.mkdir()  # so that no other test takes this chat
 
@@ -187,7 +187,7 @@ async def test_an_agent_that_is_not_installed_is_named(line: Line) -> None:
     project.script.write_text("this is no script")
     job = await project.reach(await project.ask(WISH), "failed", within=200)
     assert job.failure and job.failure.stage == "implementation_in_progress"
-    await project.shows("Failed", "ended with exit code 2")
+    await project.shows("Failed:", "ended with exit code 2")
 
 
 async def test_an_agent_that_changes_nothing_is_no_success(line: Line) -> None:
