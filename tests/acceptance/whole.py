@@ -178,7 +178,7 @@ def processes_of(job_id: str) -> list[str]:
             argv = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if state != "Z" and (f"SANDBOX_PLACE={job_id}-".encode() in env or job_id in argv):
+        if state != "Z" and (f"/places/{job_id}-".encode() in env or job_id in argv):
             found.append(f"{pid} {argv[:100]}")
     return found
 
