@@ -36,7 +36,7 @@ class Handlers:
         await mirror.fetch()
         diff = await mirror.diff(job.base_sha, job.proved_sha)
         plan = await work.records.plan(job.id, job.request_no) or {}
-        findings = rules.review(diff, likely=plan.get("files", []))
+        findings = rules.review(diff, likely=plan.get("files", []), asked=plan.get("problem", ""))
         said = verdict.verdict_of(findings)
         await self._review(work, findings, diff)
         data = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Literal
 
 import msgspec
@@ -14,12 +15,20 @@ from factory_forge.diff import Diff, FileChange, Line
 Severity = Literal["blocking", "warning", "note"]
 
 TEST = re.compile(
-    r"(^|/)(tests?|specs?|__tests__|e2e)/|(^|/)test_[^/]+$|[._-](test|spec)\.[a-z]+$|_test\.[a-z]+$", re.I
+    r"(^|/)(tests?|specs?|__tests__|e2e)/|(^|/)(test_[^/]+|conftest\.py)$|[._-](test|spec)\.[a-z]+$|"
+    r"(?-i:[a-z0-9](Tests?|Spec)\.(java|kt|cs|swift|scala|php)$)",
+    re.I,
+)
+# A test by its name, as the usual runners write it.
+NAMED = re.compile(
+    r"\bdef (?P<py>test_\w+)|\b(?:it|test|specify)\s?\(?\s?([\"'`])(?P<js>.+?)\2|\bfunc (?P<go>Test\w+)|"
+    r"\b(?:function|fun|void) (?P<xunit>test\w+)"
 )
 CODE = re.compile(r"\.(py|js|mjs|ts|tsx|jsx|vue|svelte|go|rs|rb|php|java|kt|ex|cs|swift|c|cc|cpp|sql)$")
 SKIPS = re.compile(
-    r"@(unittest|pytest\.mark)\.skip|pytest\.skip\(|\bself\.skipTest\(|\b(it|test|describe)\.skip\(|\bx(it|describe)\(|"
-    r"\bt\.Skip\(|#\[ignore\]|\.only\("
+    r"@(unittest|pytest\.mark)\.(skip|xfail|expectedFailure)|\bpytest\.(skip|xfail)\(|^pytestmark\b.*\.(skip|xfail)|"
+    r"\bself\.skipTest\(|\b(it|test|describe|context|suite)(\.\w+)?\.(skip|only|todo|fixme)\b|"
+    r"(?<![.\w])[xf](it|describe|test|context)\(|\bt\.Skip(Now|f)?\(|#\[ignore\b|@(Disabled|Ignore)\b|\bmarkTestSkipped\("
 )
 DEBUG = re.compile(r"\b(debugger;|breakpoint\(\)|pdb\.set_trace\(\)|binding\.pry)")
 GENERATED = re.compile(
@@ -28,6 +37,10 @@ GENERATED = re.compile(
 BIG, HUGE = 600, 3000  # changed lines
 MANY_FILES = 40
 BINARY = re.compile(r"\.(exe|dll|so|dylib|jar|zip|tar|gz|sqlite3?|db)$", re.I)
+PICTURE = re.compile(
+    r"\.(png|jpe?g|gif|webp|avif|ico|svg|woff2?|ttf|otf|pdf|mp[34]|webm)$", re.I
+)  # looked at, not read
+REMOVAL = re.compile(r"\b(remove|delete|drop|get rid)\b", re.I)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,13 +53,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     says: str
 
 
-def review(diff: Diff, *, likely: Sequence[str] = ()) -> list[Finding]:
-    """All findings, blocking ones first."""
+def review(diff: Diff, *, likely: Sequence[str] = (), asked: str = "") -> list[Finding]:
+    """All findings, blocking ones first. `asked`: where it asks for a removal, removed tests are no more than a warning."""
     found: list[Finding] = []
     for file in diff.files:
-        for rule in (_secrets, _tests_gone, _skips, _debug, _binary, _conflict):
+        for rule in (_secrets, _skips, _debug, _binary, _conflict):
             found += rule(file)
-    found += _risks(diff) + _size(diff) + _tests_missing(diff) + _unrelated(diff, likely)
+    found += _tests_gone(diff, removal=bool(REMOVAL.search(asked)))
+    found += _unread(diff) + _risks(diff) + _size(diff) + _tests_missing(diff) + _unrelated(diff, likely)
     order = {"blocking": 0, "warning": 1, "note": 2}
     return sorted(found, key=lambda f: (order[f.severity], f.path, f.line))
 
@@ -64,25 +78,58 @@ def _secrets(file: FileChange) -> list[Finding]:
     return found
 
 
-def _tests_gone(file: FileChange) -> list[Finding]:
-    if file.status == "D" and TEST.search(file.path):
-        return [
-            Finding(severity="blocking", rule="test_removed", path=file.path, line=0, says="A test file was removed.")
-        ]
-    if not TEST.search(file.path) or file.removed <= file.added:
-        return []
-    names = re.compile(r"\b(def test_\w+|(?:it|test)\(\s*[\"'`].*)")
-    gone = {m.group(1) for h in file.hunks for ln in h.lines if ln.kind == "-" for m in names.finditer(ln.text)}
-    here = {m.group(1) for ln in added(file) for m in names.finditer(ln.text)}
-    if lost := sorted(gone - here):
-        says = f"Tests were removed: {', '.join(lost[:5])}."
-        return [Finding(severity="blocking", rule="test_removed", path=file.path, line=0, says=says)]
-    return []
+def _tests_gone(diff: Diff, *, removal: bool) -> list[Finding]:
+    """Test files and single tests that are nowhere any more. One that was replaced where it stood is a warning."""
+    here = {name for file in diff.files for name in _named(added(file))}
+    found: list[Finding] = []
+
+    def say(severity: Severity, rule: str, path: str, says: str) -> None:
+        found.append(Finding(severity="warning" if removal else severity, rule=rule, path=path, line=0, says=says))
+
+    for file in diff.files:
+        if not (TEST.search(file.old_path) and CODE.search(file.old_path)):
+            continue
+        if file.status != "D" and not TEST.search(file.path):
+            says = f"The test file {file.old_path} has a name now that no runner looks for."
+            say("blocking", "test_removed", file.path, says)
+        lost, replaced = _lost(file, here)
+        if lost:
+            say("blocking", "test_removed", file.path, f"Tests were removed: {', '.join(lost[:5])}.")
+        elif file.status == "D" and not any(_named(hunk.lines) for hunk in file.hunks):
+            say("blocking", "test_removed", file.path, "A test file was removed.")
+        if replaced:
+            says = f"Tests were renamed or replaced: {', '.join(replaced[:5])}. Do they still prove the same?"
+            say("warning", "test_replaced", file.path, says)
+    return found
+
+
+def _named(lines: Iterable[Line]) -> list[str]:
+    return [next(filter(None, m.group("py", "js", "go", "xunit"))) for ln in lines for m in NAMED.finditer(ln.text)]
+
+
+def _lost(file: FileChange, here: set[str]) -> tuple[list[str], list[str]]:
+    """(removed, replaced): a run of changed lines that takes more tests than it gives has removed some."""
+    lost: list[str] = []
+    replaced: list[str] = []
+    for lines in _runs(file):
+        gone = [name for name in _named(ln for ln in lines if ln.kind == "-") if name not in here]
+        given = _named(ln for ln in lines if ln.kind == "+")
+        (lost if len(gone) > len(given) else replaced).extend(gone)
+    return lost, replaced
+
+
+def _runs(file: FileChange) -> Iterator[list[Line]]:
+    """Changed lines that stand together."""
+    for hunk in file.hunks:
+        for changed, lines in groupby(hunk.lines, key=lambda ln: ln.kind != " "):
+            if changed:
+                yield list(lines)
 
 
 def _skips(file: FileChange) -> list[Finding]:
     if not TEST.search(file.path):
         return []
+    before = {ln.text.strip() for hunk in file.hunks for ln in hunk.lines if ln.kind == "-"}
     return [
         Finding(
             severity="blocking",
@@ -92,7 +139,7 @@ def _skips(file: FileChange) -> list[Finding]:
             says="This keeps tests from running.",
         )
         for line in added(file)
-        if SKIPS.search(line.text)
+        if SKIPS.search(line.text) and line.text.strip() not in before  # not one that was only moved
     ]
 
 
@@ -111,12 +158,8 @@ def _debug(file: FileChange) -> list[Finding]:
 
 
 def _binary(file: FileChange) -> list[Finding]:
-    if (
-        file.status == "A"
-        and (file.binary or BINARY.search(file.path))
-        and not re.search(r"\.(png|jpe?g|gif|webp|ico|woff2?)$", file.path)
-    ):
-        says = "A binary file that nobody can review was added."
+    if file.status in "AM" and (file.binary or BINARY.search(file.path)) and not PICTURE.search(file.path):
+        says = f"A binary file that nobody can review was {'added' if file.status == 'A' else 'changed'}."
         return [Finding(severity="blocking", rule="binary", path=file.path, line=0, says=says)]
     return []
 
@@ -133,6 +176,15 @@ def _conflict(file: FileChange) -> list[Finding]:
         for line in added(file)
         if re.match(r"^(<{7}|>{7}) ", line.text)
     ]
+
+
+def _unread(diff: Diff) -> list[Finding]:
+    """Nothing may hide behind a diff that is too long to be read to its end."""
+    unread = [f for f in diff.files if not f.hunks and not f.binary and f.added + f.removed]
+    if not diff.truncated or not unread:
+        return []
+    says = f"The diff is too long to be read: from here on {len(unread)} files were not looked into. Split it."
+    return [Finding(severity="blocking", rule="unread", path=unread[0].path, line=0, says=says)]
 
 
 def _risks(diff: Diff) -> list[Finding]:
@@ -155,7 +207,11 @@ def _size(diff: Diff) -> list[Finding]:
 
 
 def _tests_missing(diff: Diff) -> list[Finding]:
-    code = [f for f in diff.files if CODE.search(f.path) and not TEST.search(f.path) and f.added]
+    code = [
+        f
+        for f in diff.files
+        if f.added and CODE.search(f.path) and not TEST.search(f.path) and not GENERATED.search(f.path)
+    ]
     if code and not any(TEST.search(f.path) for f in diff.files):
         says = "Code was changed and no test with it."
         return [Finding(severity="warning", rule="no_tests", path=code[0].path, line=0, says=says)]
