@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from factory_forge.body import code, plain
 from factory_forge.diff import Diff
 from factory_forge.forge import LineComment, Verdict
 
 from .rules import Finding
 
 WORDS: dict[Verdict, str] = {"approve": "approved", "request_changes": "changes_requested", "comment": "commented"}
+SHOWN = 50  # findings in a text, and comments: a forge takes no endless ones
 BY = "Reviewed by rules, under the reviewer's own identity; no model has read this."
 
 
@@ -23,13 +25,20 @@ def summary(findings: Sequence[Finding]) -> str:
     count = {s: sum(f.severity == s for f in findings) for s in ("blocking", "warning", "note")}
     if not findings:
         return "Nothing found that a rule would stop at."
-    return ", ".join(f"{n} {s}" for s, n in count.items() if n) + "."
+    words = {s: s if s == "blocking" or n == 1 else f"{s}s" for s, n in count.items()}
+    return ", ".join(f"{n} {words[s]}" for s, n in count.items() if n) + "."
 
 
 def text(findings: Sequence[Finding], sha: str) -> str:
     lines = [f"**{WORDS[verdict_of(findings)].replace('_', ' ').capitalize()}** at `{sha[:12]}`. {summary(findings)}"]
-    lines += [f"- {f.severity}: `{f.path}`{f':{f.line}' if f.line else ''} — {f.says}" for f in findings]
+    lines += [f"- {f.severity}: {_place(f)} — {plain(f.says)}" for f in findings[:SHOWN]]
+    if len(findings) > SHOWN:
+        lines.append(f"- … and {len(findings) - SHOWN} more")
     return "\n".join([*lines, "", f"_{BY}_"])
+
+
+def _place(f: Finding) -> str:
+    return code(f.path) + (f":{f.line}" if f.line else "")
 
 
 def comments(findings: Sequence[Finding], diff: Diff) -> list[LineComment]:
@@ -41,11 +50,14 @@ def comments(findings: Sequence[Finding], diff: Diff) -> list[LineComment]:
         new = [ln.new_no for h in (file.hunks if file else []) for ln in h.lines if ln.new_no and ln.kind == "+"]
         line = f.line if f.line in shown else (new or shown or [0])[0]
         if line and f.severity != "note":
-            found.append(LineComment(path=f.path, line=line, body=f"{f.severity}: {f.says}"))
-    return found
+            found.append(LineComment(path=f.path, line=line, body=f"{f.severity}: {plain(f.says)}"))
+    return found[:SHOWN]
 
 
 def feedback(findings: Sequence[Finding]) -> str:
     """For the agent's next round: what has to go."""
-    lines = [f"- `{f.path}`{f':{f.line}' if f.line else ''}: {f.says}" for f in findings if f.severity == "blocking"]
+    blocking = [f for f in findings if f.severity == "blocking"]
+    lines = [f"- {_place(f)}: {f.says}" for f in blocking[:SHOWN]]
+    if len(blocking) > SHOWN:
+        lines.append(f"- … and {len(blocking) - SHOWN} more of these")
     return "The review asks for changes:\n" + "\n".join(lines)
