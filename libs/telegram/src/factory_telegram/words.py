@@ -450,6 +450,7 @@ TOO_LONG = "That message is too long for a request, so nothing was started. Say 
 NOT_YOURS = "Only its author or an owner may do that."
 NOT_HERE = "You may not do that here."
 ENDED_BEFORE = "That has ended already."
+NO_FILM = "The film is not in the artifact store any more."
 GONE = "That question was answered already."
 MOVED_ON = "That job has moved on meanwhile; /jobs shows how it stands."
 BROKE = "Something in the factory broke on this message. /jobs shows what was taken; the log of intake says why."

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from aiogram.utils.token import TokenValidationError
+from factory_artifacts.redact import Redactor
 from factory_chassis.service import Service
 from factory_chassis.settings import BadSettings
 from factory_telegram.bot import make_bot
+from factory_telegram.pacing import Limits
+from factory_telegram.words import esc
 from faststream.nats import NatsMessage
 
 from .chat import Chat
@@ -29,12 +33,18 @@ class NotifierService(Service):
     async def _notify(self, _: Service) -> None:
         settings = self.bot_settings
         assert settings.telegram_token is not None
-        async with make_bot(settings.telegram_token.get_secret_value(), settings.telegram_api) as bot:
+        secrets = settings.secrets()
+        try:  # when Telegram asks to wait, the text is made anew afterwards
+            token, limits = settings.telegram_token.get_secret_value(), Limits(patience=0)
+            bot = make_bot(token, settings.telegram_api, limits=limits)
+        except TokenValidationError:
+            raise BadSettings(["FACTORY_TELEGRAM_TOKEN: a bot's token is written NUMBER:SECRET"]) from None
+        async with bot:
             self.notifier = Notifier(
                 self.line,
                 self.artifacts,
                 Chat(bot),
-                self.redactor,
+                Redactor([*secrets, *map(esc, secrets)]),  # as they stand in HTML too
                 owner=self.owner,
                 public_url=settings.public_url,
                 edit_every=settings.edit_every,
