@@ -15,6 +15,7 @@ from aiogram.exceptions import (
     TelegramUnauthorizedError,
 )
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, ReplyParameters, Update
+from factory_chassis import failpoints
 from factory_chassis.settings import BadSettings
 from factory_chassis.worker import POSTGRES_AWAY
 from factory_jobs.errors import StoreError
@@ -27,7 +28,6 @@ log = structlog.get_logger()
 
 WANTED = ["message", "callback_query"]
 TOAST = 200  # characters of the answer to a press (https://core.telegram.org/bots/api#answercallbackquery)
-RESTARTING = (*POSTGRES_AWAY, asyncpg.exceptions.OperatorInterventionError)  # a server that stops or starts says so
 OUT_OF_REACH = (AiogramError, TimeoutError, OSError)  # also what is no answer of Telegram at all, a page of a proxy
 
 
@@ -46,7 +46,7 @@ class Poll:
                 async with self.pool.acquire() as c:
                     if await c.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", f"poll:{self.desk.bot}"):
                         await self._lead(c)
-            except RESTARTING as e:
+            except POSTGRES_AWAY as e:
                 log.warning("intake: Postgres does not answer", why=repr(e))
             await asyncio.sleep(1)
 
@@ -86,17 +86,19 @@ class Poll:
         if meant is None:
             return
         answer = await self._answer(meant)
+        await failpoints.reached("intake.written")
         try:
             await self._say(meant, answer)
         except OUT_OF_REACH as e:
             log.warning("answer not sent", why=repr(e), update_id=update.update_id)
 
     async def _answer(self, meant: Said | Pressed) -> Answer | None:
-        """One message that breaks us holds up no other: it is answered, and not tried again. Raises RESTARTING."""
+        """One message that breaks us holds up no other: it is answered, and not tried again.
+
+        Raises POSTGRES_AWAY; what the client cannot encode is one of these too, but no better the next time.
+        """
         try:
             return await (self.desk.said(meant) if isinstance(meant, Said) else self.desk.pressed(meant))
-        except RESTARTING:
-            raise
         except asyncpg.UniqueViolationError:
             log.info("another intake took it at the same time", update_id=meant.update_id)
             return None
@@ -104,6 +106,8 @@ class Poll:
             log.warning("the job has moved on", why=str(e))
             return Answer(words.MOVED_ON)
         except Exception as e:
+            if isinstance(e, POSTGRES_AWAY) and not isinstance(e, ValueError):
+                raise
             log.exception("update broke", why=repr(e), update_id=meant.update_id)
             return Answer(words.BROKE)
 
