@@ -29,6 +29,10 @@ from .settings import Settings
 
 SCENARIOS = ".software-factory/scenarios.yaml"
 SECONDS = 600.0
+# Codes of `factory status` that no change to the repo brings about.
+OURS = frozenset(
+    "foreign_listener supervisor_gone supervisor_silent supervisor_failed rebooted moved timeout no_json".split()
+)
 
 
 class Handlers:
@@ -47,7 +51,8 @@ class Handlers:
         text, fault = await self._scenarios(work, sandbox, plan)
         if fault is not None:
             return await self._back(work, fault)
-        await self._prove_ours(sandbox)
+        if (down := await self._down(sandbox)) is not None:
+            return await self._back(work, down)
         with tempfile.TemporaryDirectory(prefix="recording-") as d:
             recording = await self._record(work, sandbox, plan, text, Path(d))
             await self._keep(work, recording)
@@ -56,7 +61,7 @@ class Handlers:
             "recorded",
             ok=recording["ok"],
             scenarios={r["name"]: r["ok"] for r in recording["results"]},
-            new_errors=len(recording["console_new"]) + len(recording["requests_new"]),
+            new_errors=sum(len(recording[kind]) for kind in ("console_new", "requests_new", "page_errors")),
         )
         if not recording["ok"]:
             return await self._back(work, feedback.of_recording(recording))
@@ -95,13 +100,19 @@ class Handlers:
         found = [e for e in await work.records.all_evidence(work.job.id) if e.kind == "scenarios"]
         return found[-1].data["text"] if found else None
 
-    async def _prove_ours(self, sandbox: Sandbox) -> None:
-        """`factory status` proves that each port is answered by a process of this environment."""
+    async def _down(self, sandbox: Sandbox) -> str | None:
+        """`factory status` proves that each port is answered by a process of this environment.
+
+        An app that the change has brought down is the agent's to mend. Raises FactoryError for what is ours.
+        """
         status = await Contract(sandbox).run("status", timeout=60)
-        if not status.ok:
+        if status.ok:
+            return None
+        if status.error_code in OURS:
             raise FactoryError(
                 f"The app is not ready to be filmed: {status.error}", code="app_not_ready", log_tail=status.tail
             )
+        return feedback.of_app(status.error, status.tail)
 
     async def _record(self, work: Work, sandbox: Sandbox, plan: Plan, text: str, out: Path) -> dict[str, Any]:
         job = work.job
