@@ -75,6 +75,8 @@ BROWSER = {
     "requests_new": [{"text": "GET /x 500"}],
     "console_known": [{"text": "old"}, {"text": "older"}],
     "requests_known": [],
+    "page_errors": [{"text": "TypeError"}],
+    "page_errors_known": [],
 }
 SUITES = [
     {
@@ -302,7 +304,7 @@ def test_video() -> None:
     assert "- 0:03 The form has a box." in text
     assert "- 1:11 A red badge." in text
     assert f"[01-box.png](http://factory:8080/a/jabcdefghi2/{'d' * 64}/01-box.png)" in text
-    assert "New console errors and failed requests: 1; there on the base already: 2." in text
+    assert "New errors in the browser, failed requests among them: 2; there on the base already: 2." in text
 
 
 def test_only_the_newest_recording_of_this_commit() -> None:

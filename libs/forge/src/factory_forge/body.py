@@ -280,9 +280,9 @@ def _video(proof: Proof) -> str:
         at = int(chapter["start"])
         lines.append(f"- {at // 60}:{at % 60:02d} {plain(chapter['title'])}")
     lines += [f"- screenshot: [{plain(a.name)}]({proof.link(a)})" for a in proof.newest("screenshot")[:NAMES]]
-    new = len(browser.data.get("console_new") or []) + len(browser.data.get("requests_new") or [])
-    known = len(browser.data.get("console_known") or []) + len(browser.data.get("requests_known") or [])
-    lines.append(f"\nNew console errors and failed requests: {new}; there on the base already: {known}.")
+    new = sum(len(browser.data.get(kind) or []) for kind in ("console_new", "requests_new", "page_errors"))
+    known = sum(len(browser.data.get(kind) or []) for kind in ("console_known", "requests_known", "page_errors_known"))
+    lines.append(f"\nNew errors in the browser, failed requests among them: {new}; there on the base already: {known}.")
     return "\n".join(lines)
 
 
