@@ -160,7 +160,8 @@ async def test_an_app_that_runs(handlers: Handlers) -> None:
 
 
 UPLOAD = GOOD.replace(
-    "- goto: /", "- upload: {label: File, path: data/a.txt}\n      - upload: {label: File, path: b.txt}"
+    "- goto: /",
+    "- goto: /\n      - upload: {label: File, path: data/a.txt}\n      - upload: {label: File, path: b.txt}",
 )
 
 
