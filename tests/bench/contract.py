@@ -8,6 +8,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pairs import Comparison, by_turns
@@ -84,11 +85,11 @@ async def _start(app: Path, ports: dict[str, int]) -> Comparison:
     return await by_turns("factory start, examples/notes", start, "sh: &, until healthy", by_hand, goal=1.5, seconds=20)
 
 
-def _nothing(app: Path):
-    return _timed(app, sys.executable, "-c", "pass")
+async def _nothing(app: Path) -> float:
+    return await _timed(app, sys.executable, "-c", "pass")
 
 
-async def _told(app: Path, verb: str) -> dict:
+async def _told(app: Path, verb: str) -> dict[str, Any]:
     """What `factory VERB --json` says. It must go well."""
     return json.loads(await _run(app, FACTORY, verb, "--json"))
 
