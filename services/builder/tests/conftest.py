@@ -16,6 +16,7 @@ from factory_forge.git import Mirror
 from factory_forge.inside import GitInside
 from factory_jobs.job import Job
 from factory_jobs.records import Round
+from factory_sandbox.errors import Refused
 
 BRANCH = "factory/jabcdefghi2-add-a-page"
 NOW = datetime.now(UTC)
@@ -50,8 +51,14 @@ class LocalPlace:
     async def read_chunks(self, path: str, offset: int = 0) -> AsyncIterator[bytes]:
         yield (self.root / path).read_bytes()[offset:]
 
+    async def read(self, path: str, *, offset: int = 0, max_bytes: int = 1 << 24) -> bytes:
+        if not (self.root / path).is_file():
+            raise Refused(f"{path} is not there", code="no-such-file")
+        return (self.root / path).read_bytes()[offset : offset + max_bytes]
+
     async def write(self, path: str, data: bytes | AsyncIterator[bytes], *, mode: int = 0o644) -> int:
         assert isinstance(data, bytes)
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         return (self.root / path).write_bytes(data)
 
 
@@ -81,6 +88,9 @@ class KeptWork:
 
     async def add_evidence(self, job: Job, commit: str, kind: str, ok: bool, data: Any) -> None:
         self.seen.append((kind, ok, data))
+
+    async def all_evidence(self, job_id: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(kind=kind, ok=ok, data=data) for kind, ok, data in self.seen]
 
     async def keep(self, kind: str, name: str, content: Path, *, commit: str | None = None) -> SimpleNamespace:
         self.kept[name] = content.read_bytes()

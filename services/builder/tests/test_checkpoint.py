@@ -90,3 +90,22 @@ async def test_key_of(work: Any, clone: Path, inside: GitInside) -> None:
     sha = await a_round(work, clone, inside, "2\n")
     assert await checkpoint.key_of(work, sha) == f"{sha[:12]}.bundle"
     assert await checkpoint.key_of(work, "1" * 40) is None
+
+
+async def test_scenarios_outlive_their_sandbox(work: Any, clone: Path, inside: GitInside) -> None:
+    """The newest are put back where there are none, and what an agent has written since stays."""
+    place: Any = inside.place
+    written = clone / checkpoint.SCENARIOS
+    await checkpoint.keep_scenarios(work, place, "a" * 40)
+    await checkpoint.restore_scenarios(work, place)
+    assert not written.exists()
+    for text in ("old\n", "new\n"):
+        written.parent.mkdir(exist_ok=True)
+        written.write_text(text)
+        await checkpoint.keep_scenarios(work, place, "a" * 40)
+    written.unlink()
+    await checkpoint.restore_scenarios(work, place)
+    assert written.read_text() == "new\n"
+    written.write_text("newer\n")
+    await checkpoint.restore_scenarios(work, place)
+    assert written.read_text() == "newer\n"

@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from factory_agents.driver import Turn
 from factory_builder import checkpoint, feedback
 from factory_builder.handlers import Handlers
 from factory_builder.settings import Settings
+from factory_chassis.plan import Plan
 from factory_forge.git import Mirror
 from factory_forge.inside import GitInside
 from factory_jobs import events as ev
@@ -24,6 +26,9 @@ class InHere(Handlers):
 
     def _git(self, work: Any) -> GitInside:
         return self.inside
+
+    def _sandbox(self, work: Any) -> Any:
+        return self.inside.place
 
     async def _mirror(self, work: Any) -> Mirror:
         return self.mirror
@@ -98,8 +103,8 @@ async def test_dirt(work: Any, mirror: Mirror, clone: Path, inside: GitInside) -
     """What changed after the commit goes back before any suite runs; what the base changes too does not."""
     sha = await committed(work, clone, inside, {"page.py": "x\n"})
     work.job = msgspec.structs.replace(work.job, work_sha=sha)
-    work.base_result = {"dirt": ["app.py"], "suites": []}
     (clone / "app.py").write_text("rewritten by setup\n")
+    work.base_result = {"dirt": await inside.changes(), "suites": []}
     handlers = InHere(mirror, inside, test=Answer("test", 0, {"suites": [GREEN]}))
     assert isinstance(await handlers.tests_running(work), ev.Done)
     (clone / "late.py").write_text("x\n")
@@ -139,3 +144,45 @@ async def test_after_a_round_the_app_has_to_get_ready(
     assert bad.facts == {"work_sha": sha}
     assert "web died" in bad.feedback
     assert "Traceback" in bad.feedback
+
+
+async def test_a_rounds_commit(work: Any, mirror: Mirror, clone: Path, inside: GitInside) -> None:
+    """Holds the agent's work and not what the base's setup changes; title, words and job are in its message."""
+    (clone / "app.py").write_text("rewritten by setup\n")
+    work.base_result = {"dirt": await inside.changes()}
+    (clone / "page.py").write_text("x\n")
+    plan = Plan(title="Add a page", problem="x", scope="x", criteria=[])
+    ended = Turn(stop_reason="end_turn", message="I added a page.", tool_calls=2)
+    sha = await InHere(mirror, inside)._commit(work, work.job.base_sha, plan, ended)
+    (made,) = await work.rounds("")
+    assert (made.commit, made.parent, made.summary) == (sha, work.job.base_sha, "I added a page.")
+    assert await InHere(mirror, inside)._refused(work, sha) is None
+    (commit,) = await mirror.log(work.job.base_sha, sha)
+    assert commit.subject == "Add a page"
+    assert commit.body.strip() == "I added a page.\n\nFactory-Job: jabcdefghi2"
+    assert [f.path for f in (await mirror.diff(work.job.base_sha, sha)).files] == ["page.py"]
+
+
+async def test_a_round_that_leaves_nothing(work: Any, mirror: Mirror, clone: Path, inside: GitInside) -> None:
+    """No commit, and no row that claims one."""
+    plan = Plan(title="Add a page", problem="x", scope="x", criteria=[])
+    assert (
+        await InHere(mirror, inside)._commit(work, work.job.base_sha, plan, Turn(stop_reason="")) == work.job.base_sha
+    )
+    assert await work.rounds("") == []
+
+
+async def test_scenarios_outlive_their_sandbox(work: Any, clone: Path, inside: GitInside) -> None:
+    """They are in no commit: kept after the round, put back where the sandbox has none, left alone where it has."""
+    sandbox = inside.place
+    file = clone / checkpoint.SCENARIOS
+    await checkpoint.restore_scenarios(work, sandbox)
+    assert not file.exists()
+    await sandbox.write(checkpoint.SCENARIOS, b"scenarios: []\n")
+    await checkpoint.keep_scenarios(work, sandbox, "a" * 40)
+    file.unlink()
+    await checkpoint.restore_scenarios(work, sandbox)
+    assert file.read_text() == "scenarios: []\n"
+    file.write_text("the agent's newer ones")
+    await checkpoint.restore_scenarios(work, sandbox)
+    assert file.read_text() == "the agent's newer ones"

@@ -143,7 +143,8 @@ class Handlers:
     async def _save_unproved(self, work: Work, parent: str) -> None:
         async with asyncio.timeout(self.settings.stop_grace / 2):
             git = self._git(work)
-            commit = await git.commit(parent, f"Unproved work of round {work.job.round}\n")
+            leave = await self._base_changes(work)
+            commit = await git.commit(parent, f"Unproved work of round {work.job.round}\n", leave=leave)
             if commit.files:
                 bundle = await checkpoint.save(work, git, commit.sha)
                 await work.records.put_round(
@@ -160,7 +161,8 @@ class Handlers:
         title = (
             plan.title if work.job.round == 1 and work.job.request_no == 1 else f"{plan.title} (round {work.job.round})"
         )
-        commit = await git.commit(parent, f"{title}\n\n{ended.message.strip()[:2000]}\n\nFactory-Job: {work.job.id}\n")
+        message = f"{title}\n\n{ended.message.strip()[:2000]}\n\nFactory-Job: {work.job.id}\n"
+        commit = await git.commit(parent, message, leave=await self._base_changes(work))
         if not commit.files:
             return parent
         bundle = await checkpoint.save(work, git, commit.sha)
@@ -176,6 +178,11 @@ class Handlers:
         await checkpoint.keep_scenarios(work, self._sandbox(work), commit.sha)
         work.log.info("committed", sha=commit.sha[:12], files=len(commit.files))
         return commit.sha
+
+    async def _base_changes(self, work: Work) -> dict[str, str]:
+        """What the base's own setup and suites change: no part of a round."""
+        assert work.job.base_sha is not None
+        return (await work.records.base(work.job.repo, work.job.base_sha) or {}).get("dirt") or {}
 
     async def _refused(self, work: Work, sha: str) -> str | None:
         """What the mirror does not let in, said while the agent can still mend it."""
@@ -208,7 +215,7 @@ class Handlers:
         job = work.job
         assert job.work_sha is not None and job.base_sha is not None
         base = await work.records.base(job.repo, job.base_sha) or {}
-        dirt = sorted(set(await self._git(work).dirt()) - set(base.get("dirt", [])))
+        dirt = sorted(set(await self._git(work).dirt()) - set(base.get("dirt", {})))
         if dirt:
             said = (
                 f"Files changed after the round's commit, so that the tests would not be of it: {', '.join(dirt[:20])}. "

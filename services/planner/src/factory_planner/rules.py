@@ -57,7 +57,7 @@ def criteria_of(text: str) -> list[str]:
     wishes = _bullets(text)
     if not wishes:
         sentences = [s for s in SENTENCE.split(text) if s.strip()]
-        wishes = [s for s in sentences if WISH.search(s) and len(s.split()) > 2]  # "Please." is none or [text]
+        wishes = [s for s in sentences if WISH.search(s) and len(s.split()) > 2] or [text]  # "Please." is none
     return [_cut(" ".join(w.split()), MAX_WISH) for w in wishes if w.strip()]
 
 
