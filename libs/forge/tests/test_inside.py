@@ -407,3 +407,51 @@ async def test_odd_names(git, clone: Path, base: str, inside: GitInside) -> None
     made = await inside.commit(base, "m")
     assert set(made.files) == {"-rf", 'quo"te', "new\nline", "back\\slash", "*", ":(exclude)x"}
     assert stands_at(git, clone, made.sha)
+
+
+async def test_changes(git, clone: Path, inside: GitInside) -> None:
+    """What a setup has changed: each path with what it holds now, nothing where it is gone or a repository."""
+    assert await inside.changes() == {}
+    (clone / "README.md").write_text("rewritten\n")
+    (clone / "docs/guide.md").unlink()
+    (clone / ".coverage").write_text("x\n")
+    git.commit(git.init(clone / "deps"), "package", {"x.py": "x\n"})
+    git.init(clone / "empty")
+    (clone / ".software-factory").mkdir()
+    (clone / ".software-factory/state").write_text("x")
+    assert await inside.changes() == {
+        "README.md": git(clone, "hash-object", "README.md"),
+        "docs/guide.md": "",
+        ".coverage": git(clone, "hash-object", ".coverage"),
+        "deps/": "",
+        "empty/": "",
+    }
+    assert git(clone, "status", "--porcelain", "README.md") == "M README.md"  # nothing was staged by looking
+
+
+async def test_what_the_bases_setup_changes(git, clone: Path, base: str, inside: GitInside) -> None:
+    """Is no part of a round's commit: files it makes anew, whatever they hold, and others where they are the same."""
+    (clone / "README.md").write_text("rewritten by setup\n")
+    (clone / "src/app.py").write_text("rewritten by setup\n")
+    (clone / "docs/guide.md").unlink()
+    (clone / ".coverage").write_text("1\n")
+    git.commit(git.init(clone / "deps"), "package", {"x.py": "x\n"})
+    leave = await inside.changes()
+    (clone / "src/app.py").write_text("rewritten by the agent\n")
+    (clone / ".coverage").write_text("2\n")
+    (clone / "page.py").write_text("x\n")
+    made = await inside.commit(base, "m", leave=leave)
+    assert made.files == ("page.py", "src/app.py")
+    assert git(clone, "show", f"{made.sha}:README.md") == "# App"
+    assert (clone / "README.md").read_text() == "rewritten by setup\n"
+    assert (clone / "deps/.git").is_dir()
+    assert set(await inside.dirt()) == {".coverage", "README.md", "docs/guide.md"}
+
+
+async def test_only_what_the_bases_setup_changes(clone: Path, base: str, inside: GitInside) -> None:
+    """A round that did nothing else has changed nothing."""
+    (clone / "README.md").write_text("rewritten by setup\n")
+    (clone / "new.lock").write_text("x\n")
+    made = await inside.commit(base, "m", leave=await inside.changes())
+    assert (made.sha, made.files) == (base, ())
+    assert (clone / "new.lock").exists()

@@ -18,6 +18,8 @@ from .git import AUTHOR_EMAIL, AUTHOR_NAME
 INDEX = ".git/factory-index"
 BUNDLE = ".git/factory.bundle"
 OURS = ".software-factory"  # the contract's own directory: never committed
+OWN_INDEX = {"GIT_INDEX_FILE": INDEX}
+FROM_STDIN = ("--pathspec-from-file=-", "--pathspec-file-nul")
 DEEPEST = 10  # repositories within repositories
 ENVIRONMENT = {
     "GIT_AUTHOR_NAME": AUTHOR_NAME,
@@ -96,20 +98,26 @@ class GitInside:
         """The records of an answer with -z."""
         return [record for record in (await self._git(*args, env=env)).split("\0") if record]
 
-    async def commit(self, parent: str, message: str) -> Commit:
+    async def commit(self, parent: str, message: str, *, leave: Mapping[str, str] | None = None) -> Commit:
         """The whole tree as one commit on `parent`, whatever the agent did with commits, amends and branches.
 
         Made by commit-tree from an index of its own; afterwards the branch, HEAD and index stand at it, or at the
-        parent where nothing has changed.
+        parent where nothing has changed. `leave` is what the base's own setup and suites change (`changes`): a file
+        that they make anew is left out, and one that the repo has where its content is the same.
         """
-        env = {"GIT_INDEX_FILE": INDEX}
-        await self._git("read-tree", parent, env=env)
-        linked = await self._unwrapped(env)
-        await self._git("add", "-A", env=env)
-        if linked:
-            await self._git("rm", "-rfq", "--cached", "--ignore-unmatch", "--", *linked, env=env)
-        await self._git("reset", "-q", parent, "--", OURS, env=env)  # as it was in the parent, in the index alone
-        tree = await self._hash("write-tree", env=env)
+        leave = leave or {}
+        await self._git("read-tree", parent, env=OWN_INDEX)
+        repositories = await self._unwrapped(leave)
+        await self._git("add", "-A", env=OWN_INDEX)
+        if repositories:
+            await self._git("rm", "-rfq", "--cached", "--ignore-unmatch", "--", *repositories, env=OWN_INDEX)
+        changed = await self._changed(parent)
+        out = [
+            path for path, (status, blob) in changed.items() if path in leave and (status == "A" or blob == leave[path])
+        ]
+        # as it was in the parent, in the index alone
+        await self._git("reset", "-q", *FROM_STDIN, parent, env=OWN_INDEX, stdin="\0".join([OURS, *out]).encode())
+        tree = await self._hash("write-tree", env=OWN_INDEX)
         files = await self._list("diff-tree", "-r", "-z", "--name-only", "--no-ext-diff", parent, tree)
         sha = parent
         if files:
@@ -118,20 +126,46 @@ class GitInside:
         await self._stand_at(sha)
         return Commit(sha, parent, tuple(files))
 
-    async def _unwrapped(self, env: Mapping[str, str]) -> list[str]:
+    async def changes(self) -> dict[str, str]:
+        """What differs from HEAD now: path → blob; empty for what is gone, and for a repository within (`path/`)."""
+        paths = await self.dirt()
+        await self._git("read-tree", "HEAD", env=OWN_INDEX)
+        if paths:
+            await self._git("add", "-A", *FROM_STDIN, env=OWN_INDEX, stdin="\0".join(paths).encode())
+        found = {path: blob for path, (_, blob) in (await self._changed("HEAD")).items()}
+        return found | dict.fromkeys(await self._nested(), "")
+
+    async def _changed(self, parent: str) -> dict[str, tuple[str, str]]:
+        """How the own index differs from a commit: path → (A, M, D or T; blob, empty where it is gone)."""
+        records = await self._list(
+            "diff-index", "--cached", "--raw", "--no-abbrev", "-z", "--no-renames", parent, env=OWN_INDEX
+        )
+        found = {}
+        for facts, path in zip(records[::2], records[1::2], strict=True):
+            *_, blob, status = facts.split(" ")
+            found[path] = (status, blob if blob.strip("0") else "")
+        return found
+
+    async def _nested(self) -> list[str]:
+        """Repositories within that the own index does not know, as `path/`."""
+        others = await self._list("ls-files", "-z", "--others", "--exclude-standard", env=OWN_INDEX)
+        return [path for path in others if path.endswith("/")]
+
+    async def _unwrapped(self, leave: Mapping[str, str]) -> list[str]:
         """Makes plain directories of new repositories within: they would become submodules that nobody can fetch.
 
-        What is left are linked worktrees, whole copies of what is here: they stay, and stay out of the commit.
+        Those of the base's own setup, and linked worktrees, whole copies of what is here, stay and stay out of the
+        commit: they are what is returned.
         """
-        linked: list[str] = []
+        stay: list[str] = []
         for _ in range(DEEPEST):
-            others = await self._list("ls-files", "-z", "--others", "--exclude-standard", env=env)
-            nested = [path for path in others if path.endswith("/")]
-            if nested == linked or not nested:
+            nested = await self._nested()
+            new = [path for path in nested if path not in leave]
+            if new == stay:
                 return nested
-            gits = [f"./{path}.git" for path in nested]
+            gits = [f"./{path}.git" for path in new]
             await self.place.exec(["find", *gits, "-maxdepth", "0", "-type", "d", "-exec", "rm", "-rf", "{}", "+"])
-            linked = nested
+            stay = new
         raise FactoryError("The repositories within the repository do not end.", code="git_inside")
 
     async def _stand_at(self, sha: str) -> None:
