@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from whole import FACTORYCTL, Line, Up, heading, line_of, processes_of, rounds, running_factory
+from whole import Line, Up, heading, line_of, processes_of, rounds, running_factory
 
 pytestmark = pytest.mark.timeout(400)
 WISH = "The heading should say Lines."
@@ -110,9 +110,7 @@ async def test_ctrl_c_stops_everything_and_the_job_goes_on_after_a_restart(own_u
     """Nothing is left running; a second start on the same data is refused while one runs."""
     project = await own.project(rounds([{"sleep": 20}, *heading("Lines")]))
     job = await project.reach(await project.ask(WISH), "implementation_in_progress")
-    second = subprocess.run(
-        [str(FACTORYCTL), "up", "--data", str(own_up.directory / "factory")], capture_output=True, text=True, timeout=60
-    )
+    second = subprocess.run(own_up.argv(), env=own_up.environment(), capture_output=True, text=True, timeout=60)
     assert second.returncode == 1 and "is running on" in second.stderr and "Traceback" not in second.stderr
     await asyncio.sleep(2)
     await own.pool.close()

@@ -225,21 +225,31 @@ class Up:
         self.process: subprocess.Popen[bytes] | None = None
         self.log = directory / "up.log"
 
-    def start(self) -> None:
-        env = {k: v for k, v in os.environ.items() if not k.startswith("FACTORY_") or k == "FACTORY_CHROMIUM"}
-        env |= {
-            "FACTORY_TELEGRAM_TOKEN": TOKEN,
-            "FACTORY_TELEGRAM_API": self.telegram,
-            "FACTORY_POLL_TIMEOUT": "5",
-            "FACTORY_LEASE_SECONDS": "6",
-            "FACTORY_SWEEP_AFTER": "2",
-            "FACTORY_EDIT_EVERY": "0.5",
-        } | self.extra
+    def argv(self) -> list[str]:
         argv = [str(FACTORYCTL), "up", "--data", str(self.directory / "factory")]
-        argv += ["--projects", str(self.directory / "factory-projects.yaml")]
+        return [*argv, "--projects", str(self.directory / "factory-projects.yaml")]
+
+    def environment(self) -> dict[str, str]:
+        env = {k: v for k, v in os.environ.items() if not k.startswith("FACTORY_") or k == "FACTORY_CHROMIUM"}
+        return (
+            env
+            | {
+                "FACTORY_TELEGRAM_TOKEN": TOKEN,
+                "FACTORY_TELEGRAM_API": self.telegram,
+                "FACTORY_POLL_TIMEOUT": "5",
+                "FACTORY_LEASE_SECONDS": "6",
+                "FACTORY_SWEEP_AFTER": "2",
+                "FACTORY_EDIT_EVERY": "0.5",
+            }
+            | self.extra
+        )
+
+    def start(self) -> None:
         runs = self._runs() + 1
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(argv, env=env, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                self.argv(), env=self.environment(), stdout=log, stderr=log, start_new_session=True
+            )
         end = time.monotonic() + 120
         while self._runs() < runs:
             if self.process.poll() is not None or time.monotonic() > end:

@@ -170,19 +170,3 @@ async def test_a_round_that_leaves_nothing(work: Any, mirror: Mirror, clone: Pat
         await InHere(mirror, inside)._commit(work, work.job.base_sha, plan, Turn(stop_reason="")) == work.job.base_sha
     )
     assert await work.rounds("") == []
-
-
-async def test_scenarios_outlive_their_sandbox(work: Any, clone: Path, inside: GitInside) -> None:
-    """They are in no commit: kept after the round, put back where the sandbox has none, left alone where it has."""
-    sandbox = inside.place
-    file = clone / checkpoint.SCENARIOS
-    await checkpoint.restore_scenarios(work, sandbox)
-    assert not file.exists()
-    await sandbox.write(checkpoint.SCENARIOS, b"scenarios: []\n")
-    await checkpoint.keep_scenarios(work, sandbox, "a" * 40)
-    file.unlink()
-    await checkpoint.restore_scenarios(work, sandbox)
-    assert file.read_text() == "scenarios: []\n"
-    file.write_text("the agent's newer ones")
-    await checkpoint.restore_scenarios(work, sandbox)
-    assert file.read_text() == "the agent's newer ones"

@@ -140,6 +140,7 @@ def _print(value: Any) -> None:
 async def up(args: argparse.Namespace) -> int:
     from .up import Factory
 
+    _check_configuration(args.projects)
     factory = Factory(args.data, projects=args.projects, public_port=args.port, say=_say)
     ended = asyncio.Event()
     await factory.start()
@@ -150,6 +151,20 @@ async def up(args: argparse.Namespace) -> int:
         await asyncio.shield(factory.stop())
         _say("stopped; jobs go on from their checkpoints at the next start")
     return 0
+
+
+def _check_configuration(path: Path) -> None:
+    """Raises BadSettings before anything is started; the services would say the same, later."""
+    from factory_chassis import projects
+    from factory_chassis.settings import BadSettings, Settings, read
+
+    problems = [] if read(Settings).telegram_token else ["FACTORY_TELEGRAM_TOKEN: the bot's token is needed (or _FILE)"]
+    try:
+        projects.load(path)
+    except projects.BadProjects as e:
+        problems += str(e).splitlines()
+    if problems:
+        raise BadSettings(problems)
 
 
 async def demo(args: argparse.Namespace) -> int:

@@ -120,7 +120,7 @@ class Demo:
             )
         ready = json.loads(line)
         self.telegram_url = ready["url"]
-        self.say(f"loopback Telegram: {ready['chats'][0]['page']}")
+        self.say(f"loopback Telegram: {self.telegram_url}/chat/{CHAT}")
 
     async def _stop_telegram(self) -> None:
         if self._telegram and self._telegram.returncode is None:
