@@ -239,7 +239,7 @@ class Up:
                 "FACTORY_POLL_TIMEOUT": "5",
                 "FACTORY_LEASE_SECONDS": "6",
                 "FACTORY_SWEEP_AFTER": "2",
-                "FACTORY_EDIT_EVERY": "0.5",
+                "FACTORY_EDIT_EVERY": "2",
             }
             | self.extra
         )
