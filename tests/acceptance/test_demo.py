@@ -23,7 +23,7 @@ def renamed(directory: Path) -> Path:
         text = text.replace(old, new)
     text = re.sub(r"\bweb\b(?=:)", "pages", text)
     contract.write_text(text)
-    seed = app / "deskline" / "seed.json"
+    seed = app / "seed.json"
     seed.write_text(seed.read_text().replace("Please add Mira to the orders mailbox", "The printer eats paper"))
     return app
 
