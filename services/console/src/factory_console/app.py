@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ import jinja2
 import structlog
 from aiohttp import web
 from factory_chassis.service import Service
+from factory_chassis.settings import BadSettings
+from factory_chassis.worker import POSTGRES_AWAY
+from factory_jobs.ids import PATTERN
 
 from . import artifacts
 from .pages import Pages
@@ -19,11 +24,24 @@ from .settings import Settings
 log = structlog.get_logger()
 
 HERE = Path(__file__).parent
+JOB = PATTERN.pattern
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; media-src 'self'; style-src 'self'; script-src 'none'",
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex",
+}
+
+
+# a terminal's colours and other orders, which a log may hold
+CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]")
+KEPT = frozenset({"Allow", "Content-Range", "Retry-After"})  # of an error's headers
+SAID = {
+    403: ("Not here", "There is no such page."),
+    404: ("Not here", "There is no such page."),
+    416: ("Not that part", "The file is shorter than what was asked for."),
+    503: ("Not now", "What this page is made of does not answer at the moment. Try again in a few seconds."),
 }
 
 
@@ -43,6 +61,7 @@ class Console(Service):
             loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
         )
         self.templates.filters["duration"] = _duration
+        self.templates.filters["uncoloured"] = lambda text: CONTROLS.sub("", text)
 
     def routes(self) -> list[web.RouteDef]:
         pages = Pages(self.store, self.records, self.settings.public_url)
@@ -63,9 +82,9 @@ class Console(Service):
 
         return [
             web.get("/", jobs),
-            web.get("/jobs/{job}", job),
-            web.get("/pulls/{repo}/{number:\\d+}", pull),
-            web.get("/a/{job}/{sha256:[0-9a-f]{64}}/{name}", artifact),
+            web.get(f"/jobs/{{job:{JOB}}}", job),
+            web.get("/pulls/{repo}/{number:[0-9]{1,9}}", pull),
+            web.get(f"/a/{{job:{JOB}}}/{{sha256:[0-9a-f]{{64}}}}/{{name}}", artifact),
             web.static("/static", HERE / "static"),  # type: ignore[list-item]
         ]
 
@@ -78,32 +97,45 @@ class Console(Service):
         app.add_routes(self.routes())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.console_port)
-        await site.start()
-        log.info("pages", url=self.settings.public_url, port=self.console_port)
         try:
+            await self._listen_on(runner)
             await asyncio.Event().wait()
         finally:
             await runner.cleanup()
+
+    async def _listen_on(self, runner: web.AppRunner) -> None:
+        try:
+            await web.TCPSite(runner, "127.0.0.1", self.console_port).start()
+        except OSError as e:
+            why = os.strerror(e.errno) if e.errno else str(e)
+            raise BadSettings([f"FACTORY_CONSOLE_PORT: cannot listen on {self.console_port}: {why}"]) from None
+        self.console_port = runner.addresses[0][1]
+        log.info("pages", url=self.settings.public_url, port=self.console_port)
 
     @web.middleware
     async def _errors(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """What is not there, and what broke, are pages too."""
+        """What is not there, and what broke, are pages too; none says more than that."""
         try:
             return await handler(request)
-        except web.HTTPNotFound:
-            page = self._page("problem.html", {"title": "Not here", "text": "There is no such page."})
-            page.set_status(404)
-            return page
-        except web.HTTPException:
-            raise
+        except web.HTTPException as e:
+            if e.status < 400:
+                raise
+            title, text = SAID.get(e.status, (e.reason, "This address does not take that."))
+            return self._problem(e.status, title, text, {k: v for k, v in e.headers.items() if k in KEPT})
+        except POSTGRES_AWAY as e:
+            log.warning("Postgres does not answer", path=request.path, why=repr(e))
+            return self._problem(503, *SAID[503], {"Retry-After": "5"})
         except Exception as e:
             log.exception("page broke", path=request.path, why=repr(e))
-            page = self._page("problem.html", {"title": "This page broke", "text": "The log of console says why."})
-            page.set_status(500)
-            return page
+            return self._problem(500, "This page broke", "The log of console says why.", {})
+
+    def _problem(self, status: int, title: str, text: str, headers: dict[str, str]) -> web.Response:
+        page = self._page("problem.html", {"title": title, "text": text})
+        page.set_status(status)
+        page.headers.update(headers)
+        return page
 
 
 def build_app(settings: Settings) -> Service:

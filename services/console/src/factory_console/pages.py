@@ -8,7 +8,8 @@ from typing import Any
 
 from aiohttp import web
 from factory_forge import forges
-from factory_forge.diff import Diff
+from factory_forge.diff import Diff, FileChange
+from factory_forge.errors import NoSuchPull
 from factory_forge.forge import Review
 from factory_forge.git import Repository
 from factory_jobs.errors import NoSuchJob
@@ -20,6 +21,8 @@ from factory_jobs.store import Store
 from .markdown import render
 
 SHOWN_FILES = 80
+SHOWN_LINES = 1500  # of one file
+STATUS = {"A": "added", "M": "changed", "D": "deleted", "R": "renamed", "T": "of another type"}
 
 
 class Pages:
@@ -35,23 +38,22 @@ class Pages:
         records = self.records
         artifacts = await records.artifacts(job.id)
         evidence = await records.evidence(job.id, job.proved_sha or job.work_sha or "")
+        stays = [_stay(s, artifacts) for s in await self.store.history(job.id)]
         return {
             "job": job,
             "says": PHASES[State(job.state)].say,
-            "stays": [_stay(s, artifacts) for s in await self.store.history(job.id)],
-            "total": _seconds(job.created_at, None if _live(job) else await self._ended(job)),
+            "stays": stays,
+            "longest": max((s["seconds"] or 0 for s in stays), default=0),
+            "total": _seconds(job.created_at, None if _live(job) else stays[-1]["entered"]),
             "plan": await records.plan(job.id, job.request_no),
             "requests": await records.requests(job.id),
             "rounds": await records.rounds(job.id),
             "evidence": evidence,
             "video": _newest(artifacts, "video", job),
             "screenshots": _all(artifacts, "screenshot", job),
-            "effects": await records.effects(job.id),
             "decisions": await records.decisions(job.id),
+            "errands": await records.all("errands", job.id),
         }
-
-    async def _ended(self, job: Job) -> datetime:
-        return (await self.store.history(job.id))[-1]["entered"]
 
     async def _job(self, job_id: str) -> Job:
         try:
@@ -65,7 +67,10 @@ class Pages:
         if job is None:
             raise web.HTTPNotFound
         forge = await forges.connect(job.repo, public_url=self.public_url)
-        pull = await forge.pull(number)
+        try:
+            pull = await forge.pull(number)
+        except NoSuchPull:
+            raise web.HTTPNotFound from None
         repository = Repository(Path(forge.push_url()))
         base = await repository.merge_base(job.base_sha or pull.base, pull.head_sha)
         diff = await repository.diff(base, pull.head_sha)
@@ -77,11 +82,12 @@ class Pages:
             "job": job,
             "body": render(pull.body),
             "diff": diff,
-            "files": diff.files[:SHOWN_FILES],
+            "files": [_file(f) for f in diff.files[:SHOWN_FILES]],
+            "cut": diff.truncated or len(diff.files) > SHOWN_FILES,
             "added": sum(f.added for f in diff.files),
             "removed": sum(f.removed for f in diff.files),
             "remarks": _remarks(reviews, diff),
-            "reviews": [(r, render(r.body)) for r in reviews],
+            "reviews": [(r, render(r.body), [(c.path, c.line, render(c.body)) for c in r.comments]) for r in reviews],
             "comments": [(c, render(c.body)) for c in await forge.comments(number)],
             "statuses": await forge.statuses(pull.head_sha),
             "commits": await repository.log(base, pull.head_sha),
@@ -123,6 +129,21 @@ def _newest(artifacts: list[Artifact], kind: str, job: Job) -> Artifact | None:
 def _all(artifacts: list[Artifact], kind: str, job: Job) -> list[Artifact]:
     newest = _newest(artifacts, kind, job)
     return [a for a in artifacts if newest and a.kind == kind and (a.commit, a.epoch) == (newest.commit, newest.epoch)]
+
+
+def _file(change: FileChange) -> dict[str, Any]:
+    """What the page shows of a changed file: its name before, its mode where that matters, its first lines."""
+    hunks, left = [], SHOWN_LINES
+    for hunk in change.hunks:
+        if left > 0:
+            hunks.append({"old": hunk.old_start, "new": hunk.new_start, "lines": hunk.lines[:left]})
+        left -= len(hunk.lines)
+    mode = (
+        f"{change.old_mode} → {change.new_mode}"
+        if change.status in "MRT" and change.old_mode != change.new_mode
+        else ""
+    )
+    return {"change": change, "says": STATUS[change.status], "mode": mode, "hunks": hunks, "hidden": max(-left, 0)}
 
 
 def _remarks(reviews: list[Review], diff: Diff) -> dict[tuple[str, int], list[tuple[str, Any]]]:
