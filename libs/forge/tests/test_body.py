@@ -49,7 +49,7 @@ JOB = Job(
 )
 PLAN = {
     "title": "Urgent tickets",
-    "problem": "Urgent tickets get lost.",
+    "problem": "Urgent tickets get lost.\n- A box",
     "criteria": [
         {"id": "c1", "text": "The form has a box."},
         {"id": "c2", "text": "A red badge."},
@@ -209,7 +209,7 @@ def test_every_item_of_the_contract() -> None:
     assert "> Urgent tickets get lost." in found["Original request"]
     assert "> - A box" in found["Original request"]
     assert "— [Ada](https://t.me/c/100/7), 2026-03-01 12:30 UTC" in found["Original request"]
-    assert found["Problem"] == "Urgent tickets get lost."
+    assert found["Problem"] == "Urgent tickets get lost.  \n- A box"
     assert "**Round 1**, in the agent's words:\n\n> I added a failing test." in found["Summary"]
     assert "> It works now." in found["Summary"]
     files = found["Files changed and architecture notes"]
@@ -447,6 +447,7 @@ def test_code(text: str, shown: str) -> None:
     [
         ("one\n\ntwo", "> one  \n>\n> two  "),
         ("* a\n+ b\n2) c", "> - a\n> - b\n> 2) c"),
+        ("- [x] done", "> - &#8203;\\[x\\] done"),
         ("## Reviewer\n\n**approved**", "> \\## Reviewer  \n>\n> \\*\\*approved\\*\\*  "),
         ("Title\n===\n---", "> Title  \n> \\===  \n> \\---  "),
         ("```\ncode", "> \\`\\`\\`  \n> code  "),

@@ -94,7 +94,7 @@ def render(proof: Proof) -> str:
     parts = [
         f"<!-- factory-job: {proof.job.id} -->",  # first, so that nothing before it can swallow it
         _request(proof),
-        _section("Problem", plain(proof.plan.get("problem", ""))),
+        _section("Problem", paragraphs(proof.plan.get("problem", ""))),
         _section("Summary", _summary(proof)),
         _section("Files changed and architecture notes", _files(proof)),
         _section("Acceptance criteria", _criteria(proof)),
@@ -138,18 +138,24 @@ def plain(text: str) -> str:
     return _BLOCK.sub(r"\1\\\2", shown)
 
 
-def quote(text: str, limit: int = 1500) -> str:
-    """Several lines as a quotation; lists stay lists."""
+def paragraphs(text: str, limit: int = 1500) -> str:
+    """`plain`, line by line; lists stay lists."""
     text = text.strip()
     text = text if len(text) <= limit else text[: limit - 1] + "…"
-    lines = []
+    shown = []
     for line in text.splitlines():
         if item := _ITEM.fullmatch(line):
             mark = item["mark"] if item["mark"][0].isdigit() else "-"
-            lines.append(f"> {mark} {plain(item['text'])}")
+            words = re.sub(r"^\\\[", r"&#8203;\\[", plain(item["text"]))  # no box that somebody could take for ours
+            shown.append(f"{mark} {words}")
         else:
-            lines.append(f"> {plain(line)}  " if line.strip() else ">")  # two blanks: the line ends here
-    return "\n".join(lines)
+            shown.append(f"{plain(line)}  " if line.strip() else "")  # two blanks: the line ends here
+    return "\n".join(shown)
+
+
+def quote(text: str, limit: int = 1500) -> str:
+    """`paragraphs` as a quotation."""
+    return "\n".join(f"> {line}" if line else ">" for line in paragraphs(text, limit).splitlines())
 
 
 def code(text: str) -> str:
