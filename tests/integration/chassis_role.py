@@ -128,6 +128,11 @@ class Process:
     def send(self, sig: int) -> None:
         self._process.send_signal(sig)
 
+    def cpu(self) -> float:
+        """Seconds of processor time that it has used."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def said(self) -> list[dict[str, Any]]:
         """Its log lines; what is no JSON stands under `event` alone."""
         lines = self.log.read_text().splitlines()
