@@ -10,6 +10,7 @@ from typing import Any
 
 import nats
 import pytest
+import structlog
 from factory_chassis import health
 from factory_chassis.broker import Publisher, build_broker, subscribe
 from factory_chassis.line import Line
@@ -113,11 +114,13 @@ async def test_t1_a_subscriber_that_breaks_before_its_ack_gets_the_message_again
     subscribe(broker, "planner", breaks)
     await broker.start()
     try:
-        await js.publish("factory.job.received.any.x", b"one")
-        await role.until(lambda: len(seen) == 2, what="delivered again")
+        with structlog.testing.capture_logs() as said:
+            await js.publish("factory.job.received.any.x", b"one")
+            await role.until(lambda: len(seen) == 2, what="delivered again")
     finally:
         await broker.stop()
     assert seen == [b"one", b"one"]
+    assert [e["log_level"] for e in said] == ["error"] and said[0]["exc_info"], "FastStream itself says nothing"
 
 
 # ── T4: stopping cancels handlers and forgets their messages ──────────────────

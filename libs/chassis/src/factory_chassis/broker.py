@@ -41,7 +41,11 @@ def subscribe(broker: NatsBroker, durable: str, handler: Callable[[NatsMessage],
     """One slot: messages of this durable come one at a time, and the next when the handler has returned."""
 
     async def one(message: NatsMessage) -> None:
-        await handler(message)
+        try:
+            await handler(message)
+        except Exception:
+            log.exception("a message broke its handler; if it was not acked it comes again")
+            raise  # FastStream goes on with the next, and says nothing
 
     broker.subscriber(
         "factory.>",
