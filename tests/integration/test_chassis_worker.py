@@ -18,6 +18,7 @@ import pytest
 from factory_artifacts.errors import BadFile, StorageDown
 from factory_artifacts.redact import Redactor
 from factory_artifacts.store import ArtifactStore
+from factory_chassis import service as service_module
 from factory_chassis import work as work_module
 from factory_chassis.broker import Publisher, build_broker
 from factory_chassis.line import Line
@@ -408,6 +409,29 @@ async def test_a_handler_that_breaks_while_it_saves_is_no_try(
     after = await store.get(job.id)
     assert (after.lease_owner, after.attempt, after.base_sha) == (None, 1, "half")
     assert (await role.kinds(store, job.id))[-1] == "handed_back"
+
+
+async def test_a_handler_that_does_not_let_go(
+    servers: dict[str, Any], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service ends after its grace all the same; the lease of work that may still go on is not handed back."""
+    monkeypatch.setattr(service_module, "FAREWELL", 0.5)
+    released = asyncio.Event()
+
+    async def stubborn(work: Work) -> ev.Event:
+        while not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await released.wait()
+        return ev.Done()
+
+    job = await role.new_job(store)
+    async with role.running(planner(servers, tmp_path, stubborn, stop_grace=0.5)):
+        await role.until(held(store, job.id))
+        told = time.monotonic()
+    assert time.monotonic() - told < 5
+    released.set()
+    after = await store.get(job.id)
+    assert after.lease_owner is not None and (await role.kinds(store, job.id))[-1] == "claimed"
 
 
 # ── Postgres away ─────────────────────────────────────────────────────────────

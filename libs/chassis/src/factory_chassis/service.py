@@ -35,6 +35,7 @@ log = structlog.get_logger()
 
 Task = Callable[["Service"], Coroutine[Any, Any, None]]
 T = TypeVar("T")
+FAREWELL = 5.0  # seconds for outcomes that are being written when the handlers have had their grace
 
 
 class _Ending(Exception):
@@ -95,7 +96,7 @@ class Service:
             owner=self.owner,
         )
         self._closing.push_async_callback(self._end_renewal)
-        self.broker = build_broker(s.nats_url, grace=s.stop_grace)
+        self.broker = build_broker(s.nats_url, grace=FAREWELL)
         self._closing.push_async_callback(self._leave_bus)
         self.line = Line(self.store, self.records, Publisher(self.broker, self.store))
 
@@ -251,7 +252,7 @@ class Service:
     async def _leave_bus(self) -> None:
         """Waits for handlers that are writing their outcome; a bus that is away is left as it is."""
         try:
-            await asyncio.wait_for(self.broker.stop(), self.settings.stop_grace + 5)
+            await asyncio.wait_for(self.broker.stop(), 2 * FAREWELL)
         except (NatsError, TimeoutError, ExceptionGroup) as e:
             log.info("the bus was left without a farewell", why=repr(e))
             if self.nats is not None:
