@@ -72,6 +72,9 @@ class KeptWork:
         self.log = SimpleNamespace(info=_unheard, warning=_unheard)
         self._rounds: dict[tuple[int, int], Round] = {}
 
+    async def noted(self, note: str = "", **facts: Any) -> None:
+        self.job = msgspec.structs.replace(self.job, **facts)
+
     async def put_round(self, job: Job, **facts: Any) -> None:
         key = (job.request_no, job.round)
         empty = dict.fromkeys(("commit", "parent", "outcome", "summary", "feedback", "bundle"))

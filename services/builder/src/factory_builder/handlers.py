@@ -102,6 +102,7 @@ class Handlers:
             )
             await work.records.put_round(job, outcome="nothing_changed", feedback=said)
             return ev.FellBack(feedback=said)
+        await work.noted("the round's commit", work_sha=commit)  # whoever has to go on from here calls no agent again
         return await self._after_round(work, commit)
 
     async def _turn(self, work: Work, parent: str) -> Turn:
