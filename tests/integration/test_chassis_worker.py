@@ -276,9 +276,11 @@ async def test_a_cancelled_job_ends_its_handler_by_the_control_message(
     servers: dict[str, Any], store: Store, records: Records, tmp_path: Path
 ) -> None:
     """Long before the next renewal; what the fenced handler still tries to write is not written."""
+    began = asyncio.Event()
     tried: list[str] = []
 
     async def stubborn(work: Work) -> ev.Event:
+        began.set()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -301,8 +303,7 @@ async def test_a_cancelled_job_ends_its_handler_by_the_control_message(
     job = await role.new_job(store, "mine")
     service = planner(servers, tmp_path, stubborn, lease_seconds=30)
     async with role.running(service):
-        await role.until(held(store, job.id))
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(began.wait(), 5)
         asked = time.monotonic()
         await service.line.tell(job.id, ev.Cancel(by="ann"), actor="ann")
         await role.until(lambda: "may_act" in tried, 2, "the handler was told")
@@ -394,8 +395,11 @@ async def test_a_handler_that_breaks_while_it_saves_is_no_try(
 ) -> None:
     """On SIGTERM the lease is handed back with the facts that there are, also when saving the rest failed."""
 
+    began = asyncio.Event()
+
     async def breaks(work: Work) -> ev.Event:
         work.facts["base_sha"] = "half"
+        began.set()
         try:
             await asyncio.sleep(60)
         finally:
@@ -404,8 +408,7 @@ async def test_a_handler_that_breaks_while_it_saves_is_no_try(
 
     job = await role.new_job(store)
     async with role.running(planner(servers, tmp_path, breaks)):
-        await role.until(held(store, job.id))
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(began.wait(), 5)
     after = await store.get(job.id)
     assert (after.lease_owner, after.attempt, after.base_sha) == (None, 1, "half")
     assert (await role.kinds(store, job.id))[-1] == "handed_back"
@@ -416,9 +419,10 @@ async def test_a_handler_that_does_not_let_go(
 ) -> None:
     """The service ends after its grace all the same; the lease of work that may still go on is not handed back."""
     monkeypatch.setattr(service_module, "FAREWELL", 0.5)
-    released = asyncio.Event()
+    began, released = asyncio.Event(), asyncio.Event()
 
     async def stubborn(work: Work) -> ev.Event:
+        began.set()
         while not released.is_set():
             with contextlib.suppress(asyncio.CancelledError):
                 await released.wait()
@@ -426,7 +430,7 @@ async def test_a_handler_that_does_not_let_go(
 
     job = await role.new_job(store)
     async with role.running(planner(servers, tmp_path, stubborn, stop_grace=0.5)):
-        await role.until(held(store, job.id))
+        await asyncio.wait_for(began.wait(), 5)
         told = time.monotonic()
     assert time.monotonic() - told < 5
     released.set()
