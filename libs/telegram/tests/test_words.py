@@ -372,11 +372,17 @@ def test_work_that_fell_back_to_the_proved_commit_says_why():
     assert text.startswith("⚠️ Red: back at the last commit that holds.\nIt does not hold after 5 rounds.")
 
 
-def test_each_change_and_each_commit_has_its_own_final_message():
-    """A second round through the line is told anew, with its film."""
-    kinds = [[w.kind for w in words.wanted(ready(**m))[1:]] for m in ({}, {"request_no": 2})]
+def test_each_proved_commit_is_told_once():
+    """Further work that was dropped says nothing again; work that failed says why; a new commit is told with its film."""
 
-    assert kinds == [["final:1:cccccccccccc", "video:1:cccccccccccc"], ["final:2:cccccccccccc", "video:2:cccccccccccc"]]
+    def kinds(**more: Any) -> list[str]:
+        return [w.kind for w in words.wanted(ready(**more))[1:]]
+
+    dropped = kinds(request_no=2)
+    failure = Failure(blame="work", code="out_of_rounds", message="no", stage="tests_running")
+    assert kinds() == dropped == ["final:cccccccccccc", "video:cccccccccccc"]
+    assert kinds(request_no=3, failure=failure) == ["final:cccccccccccc:3", "video:cccccccccccc"]
+    assert kinds(request_no=4, proved_sha="d" * 40)[0] == "final:dddddddddddd"
 
 
 def test_only_a_film_of_the_proved_commit_is_shown():

@@ -319,7 +319,10 @@ def final(facts: Facts) -> Wanted:
         last.append("No video was recorded.")
     last.append("\nReply to this message to change something.")
     buttons = (Button("Open the pull request", url=job.pr.url),) if job.pr and job.pr.url.startswith("https://") else ()
-    kind = f"final:{job.request_no}:{(job.proved_sha or '')[:12]}"
+    again = (
+        f":{job.request_no}" if job.failure else ""
+    )  # work that was dropped brings the same commit; that is said once
+    kind = f"final:{(job.proved_sha or '')[:12]}{again}"
     return Wanted(kind=kind, text=_fit(lines, last), buttons=buttons)
 
 
@@ -336,7 +339,7 @@ def video(facts: Facts) -> list[Wanted]:
     if not videos:
         return []
     film, text = videos[-1], f"🎬 {title(job)}"
-    kind = f"video:{job.request_no}:{(job.proved_sha or '')[:12]}"
+    kind = f"video:{(job.proved_sha or '')[:12]}"
     if film.size <= UPLOAD:
         return [Wanted(kind=kind, text=text, video=film)]
     where = link(f"{facts.public_url}/a/{job.id}/{film.sha256}/{film.name}", film.name)
