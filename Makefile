@@ -13,7 +13,7 @@ demo: setup ## a chat message becomes a reviewed pull request, on this machine; 
 	@$(BIN)/factoryctl demo
 
 test: setup ## every test that needs no account, no internet and no container engine
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
 
 check: setup ## format, lint, types, import arrows, generated files, lock
 	@scripts/check

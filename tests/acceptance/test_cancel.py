@@ -14,7 +14,7 @@ WISH = "The heading should say Lines."
 @pytest.fixture(scope="module")
 def slow_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A factory whose reviewer thinks for a while."""
-    extra = {"FACTORY_FAILPOINT": "reviewer.review_running.working:sleep=30:9"}
+    extra = {"FACTORY_FAILPOINT": "reviewer.review_running.working:sleep=30:9", "FACTORY_PORT_RANGE": "47000-47399"}
     yield from running_factory(tmp_path_factory.mktemp("slow"), extra)
 
 

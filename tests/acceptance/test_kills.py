@@ -72,7 +72,7 @@ async def test_a_killed_envkeeper_in_setup_is_taken_up_again(line: Line) -> None
 @pytest.fixture
 def own_up(tmp_path: Path) -> Iterator[Up]:
     """A factory of the test's own, to be killed; its reviewer takes three seconds."""
-    extra = {"FACTORY_FAILPOINT": "reviewer.review_running.working:sleep=3:9"}
+    extra = {"FACTORY_FAILPOINT": "reviewer.review_running.working:sleep=3:9", "FACTORY_PORT_RANGE": "47400-47799"}
     yield from running_factory(tmp_path, extra)
 
 

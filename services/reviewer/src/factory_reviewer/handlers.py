@@ -78,7 +78,8 @@ class Handlers:
             )
 
         async def look() -> Any | None:
-            return None  # the forge finds it by its marker and leaves it
+            mine = [r for r in await reviewer.reviews(job.pr.number if job.pr else 0) if r.author == reviewer.author]
+            return next((r for r in mine if r.sha == job.proved_sha), None)
 
         await work.outside(marker, {"number": job.pr.number, "sha": job.proved_sha}, act, look)
 

@@ -173,7 +173,10 @@ SELECT data FROM base_results WHERE repo = $1 AND base_sha = $2;
 -- name: intend
 -- Writes the intent where there is none and gives what stands.
 INSERT INTO effects (job_id, key, intent, epoch) VALUES ($1, $2, $3, $4)
-ON CONFLICT (job_id, key) DO UPDATE SET epoch = excluded.epoch RETURNING intent, result, at;
+ON CONFLICT (job_id, key) DO UPDATE SET epoch = excluded.epoch,
+    at = CASE WHEN effects.result IS NULL THEN now() ELSE effects.at END,
+    done_at = CASE WHEN effects.result IS NULL THEN NULL ELSE effects.done_at END
+RETURNING intent, result, at;
 
 -- name: effect_result
 -- A fenced holder may still write the result.
@@ -224,7 +227,7 @@ SELECT * FROM errands WHERE done_at IS NULL AND kind = ANY ($1) AND (lease_until
 -- name: mark_errand_hinted
 -- Counts the hint up; only one of several sweepers gets the row.
 UPDATE errands SET hinted_at = now(), hint_no = hint_no + 1 WHERE id = $1 AND hinted_at IS NOT DISTINCT FROM $2
-RETURNING hint_no;
+  AND next_attempt_at <= now() RETURNING hint_no;
 
 -- name: claim_errand
 -- Takes an errand for 60 s.
