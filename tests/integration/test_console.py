@@ -219,7 +219,9 @@ async def test_a_reader_who_leaves_is_no_fault(
     async with web.get(url) as answer:
         assert len(await answer.read()) == len(big)
 
-    assert "page broke" not in capfd.readouterr().err
+    await asyncio.sleep(0.5)  # whoever serves a reader who has left sees it a little later
+    said = capfd.readouterr().err
+    assert "page broke" not in said and "does not answer" not in said
 
 
 # ── nothing that leaks ────────────────────────────────────────────────────────

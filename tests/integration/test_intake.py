@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -288,6 +289,10 @@ async def test_two_intakes_share_one_bot(
             pass  # comes and goes
         await ada.type("Wish 4")
         await handled(telegram)
+        settled = time.time() + 1.5  # the one without the lead sees it when its last poll is over
+        await asyncio.sleep(4)
+        assert [call for call in telegram.calls("getUpdates") if call.at > settled]
+        assert not [call for call in telegram.calls("getUpdates") if call.at > settled and call.status == 409]
 
     assert sorted(j.title for j in await store.jobs()) == [f"Wish {n}" for n in range(5)]
     assert (await numbers(store))["requests"] == 5
