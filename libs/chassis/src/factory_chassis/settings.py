@@ -61,8 +61,8 @@ class Settings(BaseModel):
     nats_url: Annotated[str, _url("nats", "tls", "ws", "wss")] = "nats://127.0.0.1:4222"
     s3_endpoint: Annotated[str, _url("http", "https")] = "http://127.0.0.1:9000"
     s3_bucket: str = "factory"
-    s3_access_key: str = "factory"
-    s3_secret_key: SecretStr = SecretStr("")
+    s3_access_key: str = "minioadmin"
+    s3_secret_key: SecretStr = SecretStr("minioadmin")
     telegram_token: SecretStr | None = None
     telegram_api: Annotated[str, _url("http", "https")] | None = None  # another Bot API server than api.telegram.org
     github_token: SecretStr | None = None

@@ -27,6 +27,7 @@ from factory_jobs.records import Records
 from factory_jobs.store import Store
 from factory_loopback.telegram.person import RemotePerson, ShownMessage
 
+from .processes import die_with_parent
 from .up import Factory, UpError
 
 HERE = Path(__file__).parent
@@ -58,6 +59,9 @@ class Demo:
     """One run, with everything it makes under `directory`."""
 
     def __init__(self, directory: Path, script: Script, say: Callable[[str], None]) -> None:
+        if not script.repo.is_dir() or not script.agent.is_file():
+            missing = script.agent if script.repo.is_dir() else script.repo
+            raise UpError(f"there is nothing to play with at {missing}")
         self.directory, self.script, self.say = directory.absolute(), script, say
         self.telegram_url = ""
         self._telegram: asyncio.subprocess.Process | None = None
@@ -66,7 +70,13 @@ class Demo:
     async def run(self, *, keep: bool = False) -> dict[str, Any]:
         """The result, as it is written to `result.json`. Raises UpError, ServerFailed, TimeoutError."""
         self._fresh()
-        await self._start_telegram()
+        try:
+            await self._start_telegram()
+            return await self._run(keep)
+        finally:
+            await self._stop_telegram()
+
+    async def _run(self, keep: bool) -> dict[str, Any]:
         environ = {
             "FACTORY_TELEGRAM_TOKEN": TOKEN,
             "FACTORY_TELEGRAM_API": self.telegram_url,
@@ -91,7 +101,6 @@ class Demo:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
             await self.factory.stop()
-            await self._stop_telegram()
 
     def _fresh(self) -> None:
         """A run begins with nothing of the last one; a factory that still runs there is not disturbed."""
@@ -110,7 +119,12 @@ class Demo:
         ]  # fmt: skip
         log = (self.directory / "telegram.log").open("wb")
         self._telegram = await asyncio.create_subprocess_exec(
-            *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
         )
         assert self._telegram.stdout is not None
         line = await asyncio.wait_for(self._telegram.stdout.readline(), 30)

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -118,7 +119,7 @@ class Postgres(Server):
         install = Path(spec.submodule_search_locations[0]) / "pginstall18"
         if not (self.data / "PG_VERSION").exists():
             await asyncio.to_thread(self._init, install)
-        (self.data / "postmaster.pid").unlink(missing_ok=True)  # ours alone: `up` holds the lock on the directory
+        await self._end_old()
         argv = [
             str(install / "bin" / "postgres"), "-D", str(self.data), "-p", str(self.port), "-h", "127.0.0.1",
             "-c", "unix_socket_directories=", "-c", "shared_buffers=64MB", "-c", "max_connections=150",
@@ -131,6 +132,21 @@ class Postgres(Server):
                 await connection.execute("CREATE DATABASE factory")
         finally:
             await connection.close()
+
+    async def _end_old(self) -> None:
+        """One that a killed `up` left here: told by the system to end, it waits for its clients, and its memory refuses
+        us as long. It is ours alone: `up` holds the lock on the directory."""
+        kept = self.data / "postmaster.pid"
+        pid = int(kept.read_text().split()[0]) if kept.exists() else 0
+        for sig in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            if not pid or not _runs(pid, str(self.data)):
+                break
+            os.kill(pid, sig)
+            for _ in range(100):
+                if not _runs(pid, str(self.data)):
+                    break
+                await asyncio.sleep(0.05)
+        kept.unlink(missing_ok=True)
 
     async def _connect(self) -> asyncpg.Connection:
         for _ in range(200):
@@ -182,6 +198,17 @@ class S3(Server):
         (self.data / BUCKET).mkdir(exist_ok=True)
         env = os.environ | {"RCLONE_CONFIG": os.devnull}
         await self._up(Child(self.name, argv, self.log, env=env))
+
+
+def _runs(pid: int, argument: str) -> bool:
+    """Whether this process lives and was started with this argument; a number may belong to another one by now."""
+    if sys.platform != "linux":
+        asked = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True)
+        return argument in asked.stdout
+    try:
+        return argument.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def _free(port: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -71,14 +72,15 @@ class Child:
         return self.process.poll() if self.process else None
 
     async def stop(self, sig: int = signal.SIGTERM, *, wait: float = 20) -> None:
-        """Asks with `sig`, then kills the whole group after `wait` seconds."""
+        """Asks with `sig`; after its end, or after `wait` seconds, whatever is left of its group is killed."""
         self.stopping = True
         if self.process is None or self.process.poll() is not None:
             return
         self.process.send_signal(sig)
-        if not await self._gone(wait):
+        await self._gone(wait)
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left (macOS: only its zombie)
             os.killpg(self.process.pid, signal.SIGKILL)
-            await self._gone(5)
+        await self._gone(5)
 
     async def _gone(self, seconds: float) -> bool:
         assert self.process is not None
