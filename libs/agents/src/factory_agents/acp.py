@@ -379,7 +379,7 @@ class _Running:
     async def exit_code(self) -> int | None:
         """None for an agent that has closed its output and lives on."""
         await asyncio.wait({self.exit}, timeout=2)
-        return self.exit.result() if self.exit.done() else None
+        return self.exit.result() if self.exit.done() and not self.exit.cancelled() else None
 
     async def close(self) -> None:
         """Closes the agent's input, which ends most; then kills what is left, its children too."""

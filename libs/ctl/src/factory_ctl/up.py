@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import sys
@@ -252,5 +253,5 @@ def _answers_ok(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
             return json.load(answer)["state"] == "ok"
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):  # also where somebody else has taken the port
         return False
