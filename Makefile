@@ -14,7 +14,7 @@ demo: setup ## a chat message becomes a reviewed pull request, on this machine; 
 
 # a machine under load can make one of the tests of kills and times fail once; what ran twice is counted in the summary
 test: setup ## every test that needs no account, no internet and no container engine
-	@$(BIN)/python -m pytest -n 3 --dist loadgroup --reruns 1 $(ARGS)
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && TMPDIR=$$tmp $(BIN)/python -m pytest -n 3 --dist loadfile --reruns 1 $(ARGS)
 
 check: setup ## format, lint, types, import arrows, generated files, lock
 	@scripts/check

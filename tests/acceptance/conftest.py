@@ -1,5 +1,6 @@
 """One running factory for the tests that share it."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -9,7 +10,9 @@ from whole import Line, Up, line_of, running_factory
 @pytest.fixture(scope="session")
 def factory_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One factory for the tests that share it; its reviewer takes a second, so that a cancel can meet it."""
-    yield from running_factory(tmp_path_factory.mktemp("line"), {})
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    low = 46200 + 200 * (worker % 4)  # factories side by side share no ports
+    yield from running_factory(tmp_path_factory.mktemp("line"), {"FACTORY_PORT_RANGE": f"{low}-{low + 199}"})
 
 
 @pytest.fixture

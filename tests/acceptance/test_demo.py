@@ -1,6 +1,7 @@
 """The demo as a command: its result is whole, and whatever is changed in it shows everywhere."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -42,7 +43,8 @@ def test_another_app_and_another_wish_show_everywhere(tmp_path: Path) -> None:
         "--request",
         request,
     ]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=580)
+    env = os.environ | {"FACTORY_PORT_RANGE": "47800-47999"}
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads((tmp_path / "demo" / "result.json").read_text())
     assert json.loads(done.stdout) == result

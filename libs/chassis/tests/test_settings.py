@@ -61,7 +61,7 @@ def test_every_secret_is_one_by_file_too(tmp_path: Path) -> None:
     )
     assert "hunt" not in repr(given) and "plain" in repr(given)
     assert set(given.secrets()) == {"postgresql://factory:hunt%2Fer22@db/factory", "hunt/er22"}
-    assert Settings().secrets() == ["postgresql://postgres@127.0.0.1:5432/factory"]
+    assert Settings().secrets() == ["postgresql://postgres@127.0.0.1:5432/factory", "minioadmin"]
 
 
 def test_unknown_names_are_errors_with_the_nearest_name() -> None:

@@ -244,7 +244,7 @@ async def test_a_stale_socket_file_is_no_server(spec, node_dir):
     run = node_dir / "run"
     run.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as stale:
-        stale.bind(str(run / "jaaaaaaaaaa-1.sock"))
+        stale.bind(sockets.address(run / "jaaaaaaaaaa-1.sock"))
     local = provider("local")
     handle = await local.create(spec, 1)
     assert await local.alive(handle)

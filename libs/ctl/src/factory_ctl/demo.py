@@ -82,7 +82,9 @@ class Demo:
             "FACTORY_TELEGRAM_API": self.telegram_url,
             "FACTORY_POLL_TIMEOUT": "5",
         }
-        environ |= {k: os.environ[k] for k in ("FACTORY_CHROMIUM", "FACTORY_FAILPOINT") if k in os.environ}
+        environ |= {
+            k: os.environ[k] for k in ("FACTORY_CHROMIUM", "FACTORY_FAILPOINT", "FACTORY_PORT_RANGE") if k in os.environ
+        }
         data = self.directory / "factory"
         self.factory = Factory(data, projects=self._projects(self._repository()), environ=environ, say=self.say)
         ended = asyncio.Event()
