@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,19 +167,3 @@ class Work:
             raise Fenced(job.id, epoch=self.epoch, now=job.lease_epoch)
         self.job = job
         return job
-
-
-class Stopwatch:
-    """Seconds since it was made, by the monotonic clock."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._began
-
-
-async def finish(awaitable: Awaitable[Any], seconds: float) -> Any:
-    """Waits for clean-up that must not be cut short by a second cancellation, for at most `seconds`."""
-    return await asyncio.shield(asyncio.wait_for(asyncio.ensure_future(awaitable), seconds))

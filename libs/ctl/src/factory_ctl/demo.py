@@ -94,7 +94,7 @@ class Demo:
             watching = asyncio.create_task(self.factory.watch(ended))
             result = await self._play(watching)
             if keep:
-                self._say_where(result)
+                self._say_where()
                 await self._until_interrupted(watching)
             return result
         finally:
@@ -326,7 +326,7 @@ class Demo:
             store.close()
         return video, shots
 
-    def _say_where(self, result: dict[str, Any]) -> None:
+    def _say_where(self) -> None:
         assert self.factory is not None
         self.say(
             f"kept running: {self.factory.public_url} · chat {self.telegram_url}/chat/{CHAT} · Ctrl-C stops it all"
