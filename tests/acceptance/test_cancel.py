@@ -68,5 +68,5 @@ async def _gone(job_id: str) -> bool | None:
 async def _closed(line: Line, project, number: int) -> bool | None:
     from factory_forge import forges
 
-    pull = await (await forges.connect(str(project.repo), public_url="http://x")).pull(number)
+    pull = await (await forges.Forges("http://x").connect(str(project.repo))).pull(number)
     return True if pull.state == "closed" else None

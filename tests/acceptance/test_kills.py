@@ -101,7 +101,7 @@ async def test_the_whole_factory_killed_in_each_third(own_up: Up, own: Line) -> 
     assert len(await own.store.jobs(project.name)) == 1
     from factory_forge import forges
 
-    pulls = await (await forges.connect(str(project.repo), public_url="http://x")).pulls()
+    pulls = await (await forges.Forges("http://x").connect(str(project.repo))).pulls()
     assert [p.number for p in pulls] == [1]
     assert (await project.shows("Ready for your review:")).text
 

@@ -23,7 +23,7 @@ from factory_forge.errors import (
     SelfReview,
     UnknownForge,
 )
-from factory_forge.forge import Forge, LineComment, PullRequest, Status
+from factory_forge.forge import Deployment, Forge, LineComment, PullRequest, Status
 from factory_forge.git import Mirror
 from factory_forge.local import LocalForge
 
@@ -376,16 +376,16 @@ async def test_records_that_cannot_be_used(git, forge: LocalForge, remote: Path,
 async def test_connect(tmp_path: Path, remote: Path, person: Path) -> None:
     """A path or file:// URL is a local forge under one of two identities; not bare, or elsewhere: refused."""
     for repo in (str(remote), f"file://{remote}"):
-        author = await forges.connect(repo, public_url=URL)
-        reviewer = await forges.connect(repo, public_url=URL, reviewer=True)
+        author = await forges.Forges(URL).connect(repo)
+        reviewer = await forges.Forges(URL).connect(repo, reviewer=True)
         assert author.push_url() == reviewer.push_url() == str(remote)
         assert author.author != reviewer.author
     for path in (person, tmp_path / "missing"):
         with pytest.raises(NotABareRepository):
-            await forges.connect(str(path), public_url=URL)
+            await forges.Forges(URL).connect(str(path))
     for url in ("https://github.com/o/r.git", "git@github.com:o/r.git", "https://gitlab.com/o/r"):
         with pytest.raises(UnknownForge):
-            await forges.connect(url, public_url=URL)
+            await forges.Forges(URL).connect(url)
 
 
 async def test_mirror_of(tmp_path: Path, remote: Path) -> None:
@@ -399,3 +399,30 @@ async def test_mirror_of(tmp_path: Path, remote: Path) -> None:
     assert one.path.name.startswith("origin-")
     for url in ("git@github.com:o/r.git", "https://example.com/", "file:///srv/a b/.git"):
         assert (await mirror_of(tmp_path / "mirrors", url)).url == url
+
+
+async def test_a_look_gives_news_alone(git, forge: LocalForge, head: str) -> None:
+    first = await forge.look()
+    assert first is not None and first.pulls == []
+    assert await forge.look(first.etag) is None
+    pull = await opened(git, forge)
+    news = await forge.look(first.etag)
+    assert news is not None and news.pulls == [pull]
+    assert await forge.look(news.etag) is None
+
+
+async def test_a_deployment_shows_what_was_said_last(git, forge: LocalForge, head: str) -> None:
+    assert await forge.tip(git.BRANCH) == head and await forge.tip("factory/jaaaaaaaaaa-none") is None
+    begun = Deployment(sha=head, environment="factory/j", state="in_progress", url="http://x")
+    up = Deployment(sha=head, environment="factory/j", state="success", url="http://x")
+    await forge.deploy(begun)
+    await forge.deploy(up)
+    assert await forge.deployments(head) == [up]
+
+
+async def test_records_of_the_version_before_are_brought_up_to_date(git, forge: LocalForge, head: str) -> None:
+    await opened(git, forge)
+    with sqlite3.connect(forge.path.with_name(forge.path.name + ".forge.sqlite")) as db:
+        db.execute("DROP TABLE deployments")
+        db.execute("PRAGMA user_version = 1")
+    assert await forge.deployments(head) == [] and len(await forge.pulls()) == 1

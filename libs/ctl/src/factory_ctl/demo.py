@@ -277,7 +277,7 @@ class Demo:
         if job.pr is None:
             return None
         assert self.factory is not None
-        pull = await (await forges.connect(job.repo, public_url=self.factory.public_url)).pull(job.pr.number)
+        pull = await (await forges.Forges(self.factory.public_url).connect(job.repo)).pull(job.pr.number)
         body = self.directory / "pull-request.md"
         body.write_text(pull.body)
         return {

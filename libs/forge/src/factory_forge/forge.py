@@ -67,6 +67,23 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""
 
 
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """The pull requests that changed last, at most 100, and the tag by which the next look asks for news alone."""
+
+    pulls: list[PullRequest]
+    etag: str
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """The preview of one commit as the forge shows it."""
+
+    sha: str
+    environment: str  # e.g. factory/j…: one a job
+    state: Literal["in_progress", "success", "failure", "inactive"]
+    url: str = ""
+    description: str = ""
+
+
 class Issue(msgspec.Struct, frozen=True, kw_only=True):
     """An open wish or fault that people wrote down."""
 
@@ -97,6 +114,10 @@ class Forge(Protocol):
 
     async def push(self, mirror: Mirror, sha: str, branch: str) -> None:
         """Pushes `sha` to `branch`, forward only. Raises NotFastForward, ProtectedBranch, PushRefused."""
+        ...
+
+    async def tip(self, branch: str) -> str | None:
+        """The commit at which `branch` stands on the forge now; None where there is no such branch."""
         ...
 
     async def find_pull(self, branch: str) -> PullRequest | None:
@@ -175,4 +196,16 @@ class Forge(Protocol):
 
     async def pulls(self) -> list[PullRequest]:
         """All pull requests, oldest first."""
+        ...
+
+    async def look(self, etag: str = "") -> Look | None:
+        """What has changed since the look that gave `etag`; None where nothing has."""
+        ...
+
+    async def deploy(self, deployment: Deployment) -> None:
+        """Shows the preview of a commit: one deployment a commit and environment, its state the newest that was said."""
+        ...
+
+    async def deployments(self, sha: str) -> list[Deployment]:
+        """The deployments of a commit, each with its newest state."""
         ...

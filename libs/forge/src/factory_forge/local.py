@@ -6,6 +6,7 @@ holds the head, limits of length.
 """
 
 import asyncio
+import hashlib
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +32,10 @@ from .forge import (
     BODY_MAX,
     TITLE_MAX,
     Comment,
+    Deployment,
     Issue,
     LineComment,
+    Look,
     PullRequest,
     Review,
     Status,
@@ -44,8 +47,8 @@ from .repository import Repository
 
 DESCRIPTION_MAX = 140  # characters of a status on GitHub
 _MARKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._/-]{0,99}")
-_VERSION = 1
-# One statement a paragraph.
+_VERSION = 2
+# One statement a paragraph; what a version brought stands last.
 _SCHEMA = """
 CREATE TABLE numbers (number INTEGER PRIMARY KEY AUTOINCREMENT)  -- pull requests and issues share them
 
@@ -81,7 +84,13 @@ CREATE TABLE statuses (
     state TEXT NOT NULL CHECK (state IN ('pending', 'success', 'failure', 'error')),
     description TEXT NOT NULL, url TEXT NOT NULL, PRIMARY KEY (sha, context)
 )
+
+CREATE TABLE deployments (
+    sha TEXT NOT NULL, environment TEXT NOT NULL, state TEXT NOT NULL, url TEXT NOT NULL, description TEXT NOT NULL,
+    PRIMARY KEY (sha, environment)
+)
 """
+_BROUGHT = {2: 1}  # version → how many of the last statements it brought
 
 T = TypeVar("T")
 
@@ -108,6 +117,12 @@ class LocalForge:
     async def push(self, mirror: Mirror, sha: str, branch: str) -> None:
         await mirror.push(self.push_url(), sha, branch, protected=[await self.repository.default_branch()])
 
+    async def tip(self, branch: str) -> str | None:
+        try:
+            return await self.repository.resolve(f"refs/heads/{branch}")
+        except NoSuchRef:
+            return None
+
     # Pull requests
 
     async def find_pull(self, branch: str) -> PullRequest | None:
@@ -122,11 +137,16 @@ class LocalForge:
         rows = await self._do(lambda db: db.execute("SELECT * FROM pulls ORDER BY number").fetchall())
         return [await self._now(row) for row in rows]
 
+    async def look(self, etag: str = "") -> Look | None:
+        pulls = (await self.pulls())[-100:]
+        now = hashlib.sha256(msgspec.json.encode(pulls)).hexdigest()[:16]
+        return None if now == etag else Look(pulls=pulls, etag=now)
+
     async def open_pull(
         self, *, branch: str, base: str, title: str, body: str, draft: bool = True, labels: Sequence[str] = ()
     ) -> PullRequest:
         _check_text(title, body)
-        head_sha, base_sha = await self._tip(branch), await self._tip(base)
+        head_sha, base_sha = await self.tip(branch), await self.tip(base)
         if not head_sha or not base_sha:
             raise NoSuchBranch(repo=self.name, branch=branch if not head_sha else base)
         values = (branch, base, head_sha, base_sha, title, body, draft, _labels(labels), self.author)
@@ -197,6 +217,16 @@ class LocalForge:
     async def statuses(self, sha: str) -> list[Status]:
         sql = "SELECT * FROM statuses WHERE sha = ? ORDER BY context"
         return [Status(**row) for row in await self._do(lambda db: db.execute(sql, (sha,)).fetchall())]
+
+    async def deploy(self, deployment: Deployment) -> None:
+        await self.repository.resolve(deployment.sha)
+        values = (deployment.sha, deployment.environment, deployment.state, deployment.url, deployment.description)
+        sql = "INSERT OR REPLACE INTO deployments (sha, environment, state, url, description) VALUES (?, ?, ?, ?, ?)"
+        await self._do(lambda db: db.execute(sql, values))
+
+    async def deployments(self, sha: str) -> list[Deployment]:
+        sql = "SELECT * FROM deployments WHERE sha = ? ORDER BY environment"
+        return [Deployment(**row) for row in await self._do(lambda db: db.execute(sql, (sha,)).fetchall())]
 
     async def add_review(
         self,
@@ -269,7 +299,7 @@ class LocalForge:
         """
         facts = dict(row)
         if row["state"] == "open":
-            facts["head_sha"] = await self._tip(row["branch"]) or row["head_sha"]
+            facts["head_sha"] = await self.tip(row["branch"]) or row["head_sha"]
             if await self._in_base(facts):
                 facts["state"] = "merged"
             if (facts["head_sha"], facts["state"]) != (row["head_sha"], "open"):
@@ -283,7 +313,7 @@ class LocalForge:
     async def _in_base(self, facts: dict[str, str]) -> bool:
         """Whether the base holds the head, and did not when the pull request was opened: a branch that was reset to
         an old commit brings nothing and is not merged."""
-        tip = await self._tip(facts["base"])
+        tip = await self.tip(facts["base"])
         if tip is None or tip == facts["base_sha"]:
             return False
         if not await self.repository.is_ancestor(facts["head_sha"], tip):
@@ -315,7 +345,7 @@ class LocalForge:
         if not comments:
             return
         row = await self._row(pull.number)
-        base = (await self._tip(pull.base)) if pull.state == "open" else None
+        base = (await self.tip(pull.base)) if pull.state == "open" else None
         start = await self.repository.merge_base(base or row["base_sha"], sha)
         shown = {
             (file.path, line.new_no)
@@ -326,12 +356,6 @@ class LocalForge:
         for comment in comments:
             if (comment.path, comment.line) not in shown:
                 raise LineNotInDiff(number=pull.number, path=comment.path, line=comment.line)
-
-    async def _tip(self, branch: str) -> str | None:
-        try:
-            return await self.repository.resolve(f"refs/heads/{branch}")
-        except NoSuchRef:
-            return None
 
     async def _row(self, number: int) -> sqlite3.Row:
         row = await self._do(lambda db: db.execute("SELECT * FROM pulls WHERE number = ?", (number,)).fetchone())
@@ -371,8 +395,9 @@ class LocalForge:
 
 def _ensure_schema(db: sqlite3.Connection) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0:
-        for statement in _SCHEMA.strip().split("\n\n"):
+    statements = _SCHEMA.strip().split("\n\n")
+    if version in {0, *(v - 1 for v in _BROUGHT)}:
+        for statement in statements[-_BROUGHT[version + 1] :] if version else statements:
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {_VERSION}")
     elif version != _VERSION:

@@ -10,9 +10,10 @@ from .settings import Settings
 
 
 def build_app(settings: Settings) -> Service:
+    handlers = Handlers(settings)
+
     async def close(errand: Errand, job: Job) -> str:
         """The job was cancelled: its pull request is closed."""
-        return await close_pull(settings, errand.data, job.repo)
+        return await close_pull(handlers.forges, errand.data, job.repo)
 
-    handlers = Handlers(settings).by_state()
-    return Service("builder", settings, role=Role.BUILDER, handlers=handlers, errands={"close_pr": close})
+    return Service("builder", settings, role=Role.BUILDER, handlers=handlers.by_state(), errands={"close_pr": close})

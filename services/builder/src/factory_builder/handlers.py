@@ -8,9 +8,9 @@ from typing import Any
 from factory_agents.driver import Turn
 from factory_chassis.plan import Plan
 from factory_chassis.work import Work
-from factory_forge import forges
 from factory_forge import git as forge_git
 from factory_forge.errors import BundleRefused
+from factory_forge.forges import Forges
 from factory_forge.inside import GitInside
 from factory_jobs import events as ev
 from factory_jobs.errors import FactoryError, OutsideError
@@ -27,7 +27,7 @@ FAILED_TURNS = frozenset({"model_error", "login_needed", "agent_died", "protocol
 
 class Handlers:
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings, self.forges = settings, Forges.of(settings)
 
     def by_state(self) -> dict[State, Any]:
         return {
@@ -51,7 +51,7 @@ class Handlers:
         return Contract(self._sandbox(work), work.stage.write)
 
     async def _mirror(self, work: Work) -> forge_git.Mirror:
-        return await forge_git.mirror_of(self.settings.node_dir / "mirrors", work.job.repo)
+        return await self.forges.mirror(self.settings.node_dir, work.job.repo)
 
     async def _plan(self, work: Work) -> Plan:
         found = await work.records.plan(work.job.id, work.job.request_no)
@@ -241,7 +241,7 @@ class Handlers:
 
     async def video_recorded(self, work: Work) -> ev.Event:
         """The risk gate; then exactly work_sha is pushed, and the pull request says what was proved."""
-        forge = await forges.connect(work.job.repo, public_url=self.settings.public_url)
+        forge = await self.forges.connect(work.job.repo)
         mirror = await self._mirror(work)
         assert work.job.work_sha is not None
         await checkpoint.into_mirror(work, mirror, work.job.work_sha)
@@ -259,8 +259,8 @@ def _turn_problem(ended: Turn) -> str | None:
     return f"Your last turn ended early: {ended.detail or ended.problem}."
 
 
-async def close_pull(settings: Settings, errand_data: dict[str, Any], repo: str) -> str:
+async def close_pull(forges: Forges, errand_data: dict[str, Any], repo: str) -> str:
     """The errand of a cancelled job: its pull request is closed."""
-    forge = await forges.connect(repo, public_url=settings.public_url)
+    forge = await forges.connect(repo)
     pull = await forge.close_pull(int(errand_data["number"]))
     return pull.state

@@ -59,8 +59,7 @@ async def _push(work: Work, mirror: Mirror, forge: Forge) -> None:
         return {"sha": job.work_sha}
 
     async def look() -> dict[str, Any] | None:
-        pull = await forge.find_pull(job.branch or "")
-        return {"sha": job.work_sha} if pull and pull.head_sha == job.work_sha else None
+        return {"sha": job.work_sha} if await forge.tip(job.branch or "") == job.work_sha else None
 
     await work.outside(f"push:{job.branch}:{job.work_sha}", {"branch": job.branch, "sha": job.work_sha}, act, look)
 

@@ -66,7 +66,7 @@ class Pages:
         job = await self._job_of_pull(repo, number)
         if job is None:
             raise web.HTTPNotFound
-        forge = await forges.connect(job.repo, public_url=self.public_url)
+        forge = await forges.Forges(self.public_url).connect(job.repo)
         try:
             pull = await forge.pull(number)
         except NoSuchPull:

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from factory_chassis import asking
 from factory_chassis.work import Work
-from factory_forge import git as forge_git
 from factory_forge.branches import branch_name
+from factory_forge.forges import Forges
 from factory_forge.inside import GitInside
 from factory_jobs import events as ev
 from factory_jobs.errors import RepoError
@@ -27,7 +27,7 @@ class Handlers:
     places: Places
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings, self.forges = settings, Forges.of(settings)
 
     def by_state(self) -> dict[State, Any]:
         return {
@@ -46,7 +46,7 @@ class Handlers:
             return ev.Done()
         if job.placement is not None:
             await self.places.remove(job.id, job.placement)
-        mirror = await forge_git.mirror_of(self.settings.node_dir / "mirrors", job.repo)
+        mirror = await self.forges.mirror(self.settings.node_dir, job.repo)
         await mirror.fetch()
         base_sha = job.base_sha or await mirror.resolve(work.project.base or await mirror.default_branch())
         branch = job.branch or branch_name(job.id, job.title)

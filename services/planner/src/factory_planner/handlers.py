@@ -6,7 +6,7 @@ from typing import Any
 
 from factory_chassis.plan import Plan
 from factory_chassis.work import Work
-from factory_forge import forges, git
+from factory_forge.forges import Forges
 from factory_jobs import events as ev
 from factory_jobs.errors import RequestError
 from factory_jobs.machine import State
@@ -18,7 +18,7 @@ from .settings import Settings
 
 class Handlers:
     def __init__(self, settings: Settings, planner: Planner | None = None) -> None:
-        self.settings = settings
+        self.settings, self.forges = settings, Forges.of(settings)
         self.planner = planner or RulesPlanner()
 
     def by_state(self) -> dict[State, Any]:
@@ -27,14 +27,14 @@ class Handlers:
     async def received(self, work: Work) -> ev.Event:
         """Takes up every unread message; a plan that stands already is kept."""
         job, records = work.job, work.records
-        mirror = await git.mirror_of(self.settings.node_dir / "mirrors", job.repo)
+        mirror = await self.forges.mirror(self.settings.node_dir, job.repo)
         await mirror.fetch()
         base_sha = job.base_sha or await mirror.resolve(work.project.base or await mirror.default_branch())
         unread = await records.unread(job.id)
         texts = [r.text for r in unread] or [r.text for r in await records.requests(job.id)][-1:]
         if not any(t.strip() for t in texts):
             raise RequestError("The message holds no wish.", code="empty_request")
-        forge = await forges.connect(job.repo, public_url=self.settings.public_url)
+        forge = await self.forges.connect(job.repo)
         earlier = await records.plan(job.id, job.request_no - 1) if job.request_no > 1 else None
         plan = await self.planner.plan(
             texts,

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 from factory_chassis.work import Work
-from factory_forge import body, forges
+from factory_forge import body
 from factory_forge import git as forge_git
 from factory_forge.diff import Diff
 from factory_forge.forge import Forge, Status
+from factory_forge.forges import Forges
 from factory_jobs import events as ev
 from factory_jobs.machine import State
 
@@ -19,7 +20,7 @@ from .settings import Settings
 
 class Handlers:
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings, self.forges = settings, Forges.of(settings)
 
     def by_state(self) -> dict[State, Any]:
         return {State.PR_OPENED: self.pr_opened, State.REVIEW_RUNNING: self.review_running}
@@ -32,7 +33,7 @@ class Handlers:
         """Reads the diff as the forge has it, says its verdict, and lets the pull request out of draft."""
         job = work.job
         assert job.pr is not None and job.base_sha is not None and job.proved_sha is not None
-        mirror = await forge_git.mirror_of(self.settings.node_dir / "mirrors", job.repo)
+        mirror = await self.forges.mirror(self.settings.node_dir, job.repo)
         await mirror.fetch()
         diff = await mirror.diff(job.base_sha, job.proved_sha)
         plan = await work.records.plan(job.id, job.request_no) or {}
@@ -46,7 +47,7 @@ class Handlers:
             "by": "rules",
         }
         await work.records.add_evidence(job, job.proved_sha, "review", said != "request_changes", data)
-        forge = await forges.connect(job.repo, public_url=work.public_url)
+        forge = await self.forges.connect(job.repo)
         await self._refresh(work, forge, mirror, ok=said != "request_changes")
         facts: dict[str, Any] = {"verdict": verdict.WORDS[said]}
         work.log.info("reviewed", verdict=said, findings=len(findings))
@@ -64,7 +65,7 @@ class Handlers:
         """One review a commit, found again by its marker."""
         job = work.job
         assert job.pr is not None and job.proved_sha is not None
-        reviewer = await forges.connect(job.repo, public_url=work.public_url, reviewer=True)
+        reviewer = await self.forges.connect(job.repo, reviewer=True)
         marker = f"review:{job.id}:{job.proved_sha}"
 
         async def act() -> Any:
