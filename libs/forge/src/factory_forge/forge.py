@@ -28,6 +28,7 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
     state: PullStates
     labels: list[str]
     author: str
+    merged_by: str = ""  # where the forge says so
 
 
 class LineComment(msgspec.Struct, frozen=True, kw_only=True):

@@ -83,6 +83,15 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
 
 
+class ForgeNews(msgspec.Struct, frozen=True, kw_only=True):
+    """What the forge said last of a job's pull request: the event's number and what it holds."""
+
+    seq: int
+    kind: str  # merged | closed | reopened | person_pushed
+    by: str | None = None
+    head: str | None = None
+
+
 class Owned(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str
     placement: int
@@ -116,6 +125,10 @@ class Records(Queries):
 
     async def unread(self, job_id: str) -> list[Request]:
         return await self._list(Request, "unread", job_id)
+
+    async def request_of_source(self, source: str) -> Request | None:
+        found = await self._list(Request, "request_of_source", source)
+        return found[0] if found else None
 
     async def mark_read(self, job_id: str, by: str, requests: list[Request]) -> None:
         await self.run("mark_read", job_id, by, [r.id for r in requests])
@@ -241,6 +254,14 @@ class Records(Queries):
 
     async def messages(self, job_id: str) -> list[Message]:
         return await self._list(Message, "messages", job_id)
+
+    async def put_answer(self, job_id: str, chat: str, kind: str, message_id: int) -> None:
+        """What the bot said about a job beside what the notifier shows; a reply to it is about the job."""
+        await self.run("put_answer", job_id, chat, kind, message_id)
+
+    async def forge_news(self, job_id: str) -> ForgeNews | None:
+        found = await self._list(ForgeNews, "forge_news", job_id)
+        return found[0] if found else None
 
     async def behind(self) -> list[tuple[str, int, str]]:
         """(job, its newest seq, chat) where a chat shows less."""

@@ -18,7 +18,8 @@ from .job import Job
 from .machine import ERRAND_OWNER, PHASES, WORKING, Role, State
 from .queries import QUERIES
 
-JUDGED = (*ev.SWEPT, ev.SandboxLost)  # from outside these are about the row as it was read, and about no other
+# from outside these are about the row as it was read, and about no other
+JUDGED = (*ev.SWEPT, ev.SandboxLost, ev.Reopened, ev.PersonPushed)
 LEASE = 30.0  # seconds
 HINT_AFTER = 15.0  # seconds before a hint is made again
 
@@ -103,7 +104,7 @@ class Store(Queries):
 
         The row may have moved on meanwhile by an event from outside (a steer, a note): then it is read again and
         decided anew, as long as the lease holds and the state is the one that the caller worked on. What the sweep
-        found is not: it was about the row as it was read, and every service sweeps.
+        found, or a head that the forge showed, is not: it was about the row as it was read.
         Returns the new row; the same row where the event was absorbed. Raises Fenced, Stale, IllegalMove.
         """
         return await self._apply(self.pool, job, event, actor=actor, epoch=epoch, **data)
@@ -240,6 +241,10 @@ class Store(Queries):
 
     async def jobs(self, project: str | None = None, *, live: bool = False, limit: int = 50) -> list[Job]:
         return [to_job(r) for r in await self.all("jobs", project, live, limit)]
+
+    async def watched(self) -> list[Job]:
+        """Jobs whose pull request people may still merge, close, reopen or push to."""
+        return [to_job(r) for r in await self.all("watched")]
 
     async def history(self, job_id: str) -> list[dict[str, Any]]:
         """Every stay: state, entered, left, actor, role, attempt, round, tries, within, artifacts, messages."""

@@ -110,6 +110,10 @@ UPDATE requests SET read_by = $2 WHERE job_id = $1 AND id = ANY ($3) AND read_by
 -- Everything people said about a job.
 SELECT * FROM requests WHERE job_id = $1 ORDER BY id;
 
+-- name: request_of_source
+-- The message that was taken under this name.
+SELECT * FROM requests WHERE source = $1;
+
 -- name: insert_plan
 -- Plans are immutable; a second try of the same request keeps the first.
 INSERT INTO plans (job_id, request_no, plan) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
@@ -271,6 +275,18 @@ SELECT * FROM job_events WHERE job_id = $1 ORDER BY seq;
 SELECT * FROM jobs WHERE ($1::text IS NULL OR project = $1) AND (NOT $2 OR state NOT IN ('merged', 'failed', 'cancelled'))
 ORDER BY created_at DESC LIMIT $3;
 
+-- name: watched
+-- Jobs whose pull request people may still change: live ones, and for 30 days cancelled ones, once we have closed theirs.
+SELECT * FROM jobs WHERE pr IS NOT NULL AND replay_of IS NULL AND state NOT IN ('merged', 'failed')
+  AND (state <> 'cancelled' OR entered_at > now() - interval '30 days')
+  AND NOT EXISTS (SELECT 1 FROM errands e WHERE e.job_id = jobs.id AND e.kind = 'close_pr' AND e.done_at IS NULL)
+ORDER BY created_at;
+
+-- name: forge_news
+-- What the forge said last of a job's pull request.
+SELECT seq, kind, data->>'by' AS by, data->>'head' AS head FROM job_events
+WHERE job_id = $1 AND kind IN ('merged', 'closed', 'reopened', 'person_pushed') ORDER BY seq DESC LIMIT 1;
+
 -- name: queue_place
 -- How many due jobs of the same state stand before this one.
 SELECT count(*) FROM jobs o, jobs j WHERE j.id = $1 AND o.state = j.state AND o.lease_owner IS NULL AND o.waiting IS NULL
@@ -280,6 +296,10 @@ SELECT count(*) FROM jobs o, jobs j WHERE j.id = $1 AND o.state = j.state AND o.
 -- A reply finds its job by the message it answers: what the bot sent, or what a person wrote.
 SELECT job_id FROM messages WHERE chat = $1 AND message_id = $2
 UNION ALL SELECT job_id FROM requests WHERE chat = $1 AND message_id = $2 LIMIT 1;
+
+-- name: put_answer
+-- What the bot answered about a job: a reply to it finds the job.
+INSERT INTO messages (job_id, chat, kind, message_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
 
 -- name: messages
 -- What the chats show of a job.
