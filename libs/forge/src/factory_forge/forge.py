@@ -12,6 +12,7 @@ PullStates = Literal["open", "closed", "merged"]
 StatusState = Literal["pending", "success", "failure", "error"]
 
 TITLE_MAX, BODY_MAX = 256, 65_536  # characters, GitHub's limits; every forge here keeps them
+PROOF = ("factory/tests", "factory/browser", "factory/review")  # contexts of what is proved of a commit
 
 
 class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +70,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """The pull requests that changed last, at most 100, and the tag by which the next look asks for news alone."""
+    """The pull requests that changed last, as many as one answer holds, and the tag by which the next look asks for
+    news alone."""
 
     pulls: list[PullRequest]
     etag: str

@@ -138,9 +138,11 @@ class LocalForge:
         return [await self._now(row) for row in rows]
 
     async def look(self, etag: str = "") -> Look | None:
-        pulls = (await self.pulls())[-100:]
-        now = hashlib.sha256(msgspec.json.encode(pulls)).hexdigest()[:16]
-        return None if now == etag else Look(pulls=pulls, etag=now)
+        """All of them; one read of the records and one of the branches where nothing has changed."""
+        rows = await self._do(lambda db: db.execute("SELECT * FROM pulls ORDER BY number").fetchall())
+        stands = [[tuple(row) for row in rows], await self.repository.tips()]
+        now = hashlib.sha256(msgspec.json.encode(stands)).hexdigest()[:16]
+        return None if now == etag else Look(pulls=await self.pulls(), etag=now)
 
     async def open_pull(
         self, *, branch: str, base: str, title: str, body: str, draft: bool = True, labels: Sequence[str] = ()

@@ -63,6 +63,11 @@ class Repository:
                 return found.stdout.decode().strip()
         raise missing
 
+    async def tips(self) -> list[str]:
+        """Every branch with its commit, as `<sha> <ref>`."""
+        out = await git(self.path, "for-each-ref", "--format=%(objectname) %(refname)", self._heads)
+        return out.stdout.decode(errors="replace").splitlines()
+
     async def default_branch(self) -> str:
         """The branch that HEAD names. Raises NoSuchRef where HEAD names none."""
         head = await git(self.path, "symbolic-ref", "--quiet", "--short", "HEAD", ok=(0, 1, 128))

@@ -262,5 +262,8 @@ def _turn_problem(ended: Turn) -> str | None:
 async def close_pull(forges: Forges, errand_data: dict[str, Any], repo: str) -> str:
     """The errand of a cancelled job: its pull request is closed."""
     forge = await forges.connect(repo)
-    pull = await forge.close_pull(int(errand_data["number"]))
+    number = int(errand_data["number"])
+    pull = await forge.pull(number)
+    if pull.state == "open":  # a merged one cannot be closed, and intake hears of it
+        pull = await forge.close_pull(number)
     return pull.state

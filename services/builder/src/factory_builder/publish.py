@@ -9,11 +9,9 @@ from factory_chassis.work import Work
 from factory_forge import body, risk
 from factory_forge.diff import Diff
 from factory_forge.errors import NotFastForward
-from factory_forge.forge import Forge, PullRequest, Status
+from factory_forge.forge import PROOF, Forge, PullRequest, Status
 from factory_forge.git import Mirror
 from factory_jobs import events as ev
-
-STATUSES = ("factory/tests", "factory/browser", "factory/review")
 
 
 async def publish(work: Work, mirror: Mirror, forge: Forge) -> ev.Event:
@@ -88,7 +86,7 @@ async def _statuses(work: Work, forge: Forge, proof: body.Proof) -> None:
     job = work.job
     assert job.work_sha
     page = f"{work.public_url.rstrip('/')}/jobs/{job.id}"
-    for context in STATUSES:
+    for context in PROOF:
         kind = {"factory/tests": "suites", "factory/browser": "browser"}.get(context)
         found = proof.evidence.get(kind) if kind else None
         state, says = (
