@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from factory_chassis import failpoints
@@ -64,3 +65,28 @@ def test_a_kill_is_a_kill(act: str, ended: int) -> None:
     env = {"FACTORY_FAILPOINT": f"there:kill9,here:{act}"}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=50)
     assert (done.returncode, done.stdout) == (ended, "on\n" if ended == 0 else "")
+
+
+async def test_files_of_a_directory_arm_places_while_the_process_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once each, for one job or for whoever comes; the file is gone with it, and its words are checked."""
+    monkeypatch.setenv("FACTORY_FAILPOINT", str(tmp_path))
+    await reached("here", "j1")
+    (tmp_path / "here@j1").write_text("sleep=0.2\n")
+    (tmp_path / "there").write_text("sleep=0.2")
+    took = []
+    for place, job_id in (("here", "j2"), ("here", "j1"), ("here", "j1"), ("there", "j2"), ("there", "")):
+        began = time.monotonic()
+        await reached(place, job_id)
+        took.append(time.monotonic() - began >= 0.2)
+    assert took == [False, True, False, True, False]
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "here").write_text("kil9")
+    with pytest.raises(ValueError, match="'here:kil9' is no "):
+        await reached("here")
+
+
+def test_a_directory_is_no_list_of_places() -> None:
+    """Its files are read when somebody comes there."""
+    assert parse("/tmp/armed") == ()

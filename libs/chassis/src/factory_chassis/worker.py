@@ -89,7 +89,7 @@ class Worker:
         if self.stopping:
             await message.nack(delay=REFUSED)
             return
-        await failpoints.reached(f"{self.role}.before_claim")
+        await failpoints.reached(f"{self.role}.before_claim", hint.job_id)
         asked, job = time.monotonic(), None
         try:
             job = await self._claim(hint.job_id)
@@ -136,7 +136,7 @@ class Worker:
         structlog.contextvars.bind_contextvars(job_id=job.id)
         try:
             while job.lease_epoch == epoch and job.lease_owner is not None and State(job.state) in self.handlers:
-                await failpoints.reached(f"{self.role}.{job.state}.claimed")
+                await failpoints.reached(f"{self.role}.{job.state}.claimed", job.id)
                 if self.stopping:
                     await self._hand_back(job)
                     return
@@ -247,7 +247,7 @@ class Worker:
         return Failure(blame="factory", code=code, message=clean(message), stage=work.job.state, log_tail=tail)
 
     async def _handled(self, handler: Handler, work: Work) -> ev.Event:
-        await failpoints.reached(f"{self.role}.{work.job.state}.working")
+        await failpoints.reached(f"{self.role}.{work.job.state}.working", work.job.id)
         return await handler(work)
 
     async def _keep_log(self, work: Work) -> str:
@@ -261,7 +261,7 @@ class Worker:
 
     async def _apply(self, work: Work, event: ev.Event, log_url: str) -> Job | None:
         """Writes the outcome; while Postgres is away it waits, for the work is done and must not be lost."""
-        await failpoints.reached(f"{self.role}.{work.job.state}.before_apply")
+        await failpoints.reached(f"{self.role}.{work.job.state}.before_apply", work.job.id)
         unsure = False
         while True:
             event = self._told(event, log_url)
@@ -371,6 +371,7 @@ class Worker:
         structlog.contextvars.bind_contextvars(job_id=errand.job_id)
         renewing = asyncio.ensure_future(self._renew(errand))
         try:
+            await failpoints.reached(f"{self.role}.{errand.kind}.working", errand.job_id)
             result = await self.errands[errand.kind](errand, await store.get(errand.job_id))
             await store.finish_errand(errand, result)
             log.info("errand done", kind=errand.kind, result=result)
