@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -95,3 +97,21 @@ def test_its_port_is_free_afterwards() -> None:
     second = Health("builder", first.port)
     assert ask(second.port)[1]["service"] == "builder"
     second.close()
+
+
+def test_a_container_asks_by_a_command(health: Health) -> None:
+    """0 and what was said where the service is well; 1 where it is not, or where nobody answers."""
+    command = [sys.executable, "-I", "-m", "factory_chassis.healthcheck"]
+
+    def check(port: int) -> tuple[int, str]:
+        done = subprocess.run(command, env={"FACTORY_HEALTH_PORT": str(port)}, capture_output=True, text=True)
+        return done.returncode, done.stdout
+
+    code, said = check(health.port)
+    assert code == 1 and '"state": "degraded"' in said
+    health.set("postgres", True)
+    code, said = check(health.port)
+    assert code == 0 and '"state": "ok"' in said
+    health.close()
+    code, said = check(health.port)
+    assert code == 1 and said.startswith(f"no answer from port {health.port}")

@@ -208,3 +208,12 @@ def test_a_node_directory_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "node").write_text("Not_A/Name")
     with pytest.raises(BadSettings, match=r"FACTORY_NODE_DIR: .*/node holds 'Not_A/Name'"):
         node_name(tmp_path)
+
+
+def test_an_empty_file_is_a_secret_that_is_not_there(tmp_path: Path) -> None:
+    """Where there need be none. An empty address of the database stays an error, and so does an empty variable."""
+    (tmp_path / "empty").write_text("\n")
+    assert read(Settings, {"FACTORY_GITHUB_TOKEN_FILE": str(tmp_path / "empty")}).github_token is None
+    assert problems({"FACTORY_DATABASE_URL_FILE": str(tmp_path / "empty")}) == [
+        "FACTORY_DATABASE_URL_FILE: not a URL such as postgresql://host:port"
+    ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from factory_ctl.cli import EPILOG, _settings, parser
 
-COMMANDS = ("up", "demo", "jobs", "show", "logs", "cancel", "retry")
+COMMANDS = ("up", "demo", "migrate", "jobs", "show", "logs", "cancel", "retry")
 
 
 def run(*argv: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -63,7 +63,7 @@ def test_what_it_does_not_take_is_a_usage_error(argv: list[str], capsys: pytest.
 
 def test_defaults_work_in_a_checkout():
     """The factory's directory is the same for all commands, so that they find one another."""
-    given = {c: parser().parse_args([c] if c in {"up", "demo", "jobs"} else [c, "j"]) for c in COMMANDS}
+    given = {c: parser().parse_args([c] if c in {"up", "demo", "migrate", "jobs"} else [c, "j"]) for c in COMMANDS}
 
     assert {str(args.data) for c, args in given.items() if c != "demo"} == {"var/factory"}
     assert str(given["demo"].dir) == "var/demo" and given["demo"].keep is False
@@ -107,6 +107,17 @@ def test_no_factory_is_a_sentence(tmp_path: Path):
     assert done.returncode == 1
     assert done.stderr.startswith("factoryctl: No factory answers: start one with `factoryctl up`")
     assert "Traceback" not in done.stderr and done.stdout == ""
+
+
+def test_migrate_without_a_database_is_a_sentence():
+    """Exit code 1 and what does not answer; a container that is started for it ends with that."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        done = run("migrate", FACTORY_DATABASE_URL=f"postgresql://postgres@127.0.0.1:{port}/x")
+
+    assert done.returncode == 1 and done.stderr.startswith("factoryctl: Postgres: ")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_broken_configuration_ends_with_78_and_names_each_variable(tmp_path: Path):

@@ -83,7 +83,7 @@ async def test_urls_that_are_given_start_no_server(tmp_path: Path):
     await given._start_servers()
 
     assert given._servers == [] and said == ["using the given servers"]
-    assert given.database_url == "postgresql://x/y"
+    assert given.env["FACTORY_DATABASE_URL"] == "postgresql://x/y"
 
 
 def test_the_pages_keep_their_port(tmp_path: Path):

@@ -33,3 +33,18 @@ def test_node_jobs(value: str) -> None:
     """At least one job."""
     with pytest.raises(BadSettings, match="FACTORY_NODE_JOBS"):
         read(Settings, {"FACTORY_NODE_JOBS": value})
+
+
+def test_previews() -> None:
+    """A twin for each port of the range; none unless it is asked for."""
+    assert read(Settings, {}).previews is None
+    given = {"FACTORY_PORT_RANGE": "2000-2039", "FACTORY_PREVIEW_RANGE": "3000-3039"}
+    assert read(Settings, given).previews == (3000, 3039)
+
+
+@pytest.mark.parametrize("value", ["", "3000-3038", "2020-2059", "80-119"])
+def test_previews_refused(value: str) -> None:
+    """No range, another length, or ports that the apps themselves have."""
+    with pytest.raises(BadSettings) as e:
+        read(Settings, {"FACTORY_PORT_RANGE": "2000-2039", "FACTORY_PREVIEW_RANGE": value})
+    assert [p.startswith("FACTORY_PREVIEW_RANGE: ") for p in e.value.problems] == [True]

@@ -24,7 +24,18 @@ EX_CONFIG = 78  # sysexits.h: something is wrong with the configuration
 KNOWN = frozenset({"FACTORY_INSIDE", "FACTORY_FAILPOINT", "FACTORY_CHROMIUM", "FACTORY_HOST", "FACTORY_WORKTREE"})
 
 # settings that one service alone reads
-OF_SERVICES = frozenset({"console_port", "poll_timeout", "agent_minutes", "port_range", "node_jobs", "edit_every"})
+OF_SERVICES = frozenset(
+    {
+        "console_host",
+        "console_port",
+        "poll_timeout",
+        "agent_minutes",
+        "port_range",
+        "preview_range",
+        "node_jobs",
+        "edit_every",
+    }
+)
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 
@@ -71,6 +82,7 @@ class Settings(BaseModel):
     node_dir: Path = Path("var/node")
     public_url: Annotated[str, _url("http", "https")] = "http://127.0.0.1:8080"
     projects: Path = Path("factory-projects.yaml")
+    health_host: str = "127.0.0.1"  # 0.0.0.0 where whoever asks for /health or /metrics is another machine
     health_port: int = Field(default=0, ge=0, le=65535)  # 0: any free port, told in the log
     capacity: int = Field(default=2, ge=1, le=64)  # jobs that one process works on at once
     lease_seconds: float = Field(default=30, gt=0.5)
@@ -103,7 +115,9 @@ def read(kind: type[SettingsT], environ: Mapping[str, str] | None = None) -> Set
         elif field in kind.model_fields:
             given[field] = name
             try:
-                values[field] = Path(environ[name]).read_text().strip() if from_file else environ[name]
+                value = Path(environ[name]).read_text().strip() if from_file else environ[name]
+                if value or not (from_file and kind.model_fields[field].default is None):
+                    values[field] = value  # an empty file is a secret that is not there, where there need be none
             except (OSError, UnicodeDecodeError) as e:
                 problems.append(f"{name}: cannot read {environ[name]}: {getattr(e, 'strerror', '') or 'it is no text'}")
     try:

@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--repo", type=Path, help="another app than examples/pilot")
     demo.add_argument("--request", help="another wish; give --script with it")
     demo.add_argument("--script", type=Path, help="another script for the agent")
+    command("migrate", "bring the database to this version's shape and make the bucket, where that is missing")
     jobs = command("jobs", "list jobs, the newest first")
     jobs.add_argument("--all", action="store_true", help="ended ones too")
     show = command("show", "a job's timeline", job=True)
@@ -64,6 +65,7 @@ def main() -> None:
     run: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, int]]] = {
         "up": up,
         "demo": demo,
+        "migrate": migrate,
         "jobs": jobs,
         "show": show,
         "logs": logs,
@@ -83,6 +85,7 @@ async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
 
     from .embedded import ServerFailed
     from .jobs import Unreachable
+    from .prepare import CannotPrepare
     from .up import UpError
 
     task = asyncio.ensure_future(work)
@@ -104,7 +107,7 @@ async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
     except BadSettings as e:
         _fail(*e.problems)
         return EX_CONFIG
-    except (UpError, ServerFailed, Unreachable, TimeoutError) as e:
+    except (UpError, ServerFailed, Unreachable, CannotPrepare, TimeoutError) as e:
         _fail(str(e))
         return 1
     except StoreError as e:
@@ -181,6 +184,13 @@ async def demo(args: argparse.Namespace) -> int:
     else:
         print("\n".join(summary(result)))
     return 0 if result["state"] == "ready_for_human_review" else 1
+
+
+async def migrate(args: argparse.Namespace) -> int:
+    from .prepare import prepare, said
+
+    _say(said(await prepare(_settings(args))))
+    return 0
 
 
 async def jobs(args: argparse.Namespace) -> int:

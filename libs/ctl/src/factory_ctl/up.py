@@ -11,16 +11,17 @@ import os
 import sys
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-from factory_artifacts.store import ArtifactStore
-from factory_jobs import migrate
+from factory_chassis.settings import Settings, read
 
-from .embedded import BUCKET, S3, Nats, Postgres, Server, free_port
+from .embedded import BUCKET, S3, Nats, Postgres, Server, ServerFailed, free_port
+from .prepare import prepare, said
 from .processes import Child
+from .restarts import Again
 
 SERVICES = ("planner", "envkeeper", "builder", "recorder", "reviewer", "notifier", "intake", "console")
 HEALTHY_WITHIN = 90.0  # seconds
@@ -68,21 +69,18 @@ class Factory:
         self.services: dict[str, Child] = {}
         self.health: dict[str, int] = {}
         self.env: dict[str, str] = {}
+        self.database_url = ""  # known when it has started
         self._lock: Any = None
-        self._failed: dict[str, int] = {}
+        self._again: dict[str, Again] = defaultdict(Again)
 
     @property
     def public_url(self) -> str:
         return self.env["FACTORY_PUBLIC_URL"]
 
-    @property
-    def database_url(self) -> str:
-        return self.env["FACTORY_DATABASE_URL"]
-
     # ── start ─────────────────────────────────────────────────────────────────
 
     async def start(self) -> None:
-        """Servers, migrations, services; returns when all are healthy. Raises UpError, ServerFailed."""
+        """Servers, migrations, services; returns when all are healthy. Raises UpError, ServerFailed, CannotPrepare, BadSettings."""
         self._take_lock()
         try:
             await self._end_sandboxes()  # of a factory that was killed here
@@ -134,23 +132,10 @@ class Factory:
 
     async def _prepare(self) -> None:
         env = self.env
-        url = env.get("FACTORY_DATABASE_URL") or Path(env["FACTORY_DATABASE_URL_FILE"]).read_text().strip()
-        env.setdefault("FACTORY_DATABASE_URL", url)
-        connection = await asyncpg.connect(url, timeout=10)
-        try:
-            applied = await migrate.migrate(connection)
-        finally:
-            await connection.close()
-        if applied:
-            self.say(f"database brought up to date ({len(applied)} {'step' if len(applied) == 1 else 'steps'})")
-        store = ArtifactStore(
-            env["FACTORY_S3_ENDPOINT"],
-            env.get("FACTORY_S3_BUCKET", BUCKET),
-            env.get("FACTORY_S3_ACCESS_KEY", ""),
-            env.get("FACTORY_S3_SECRET_KEY", ""),
-        )
-        await store.ensure_bucket()
-        store.close()
+        given = read(Settings, {k: v for k, v in env.items() if k.startswith("FACTORY_")})
+        self.database_url = given.database_url.get_secret_value()
+        if applied := await prepare(given):
+            self.say(said(applied))
         port = self._public_port or self._kept_port("console")
         env.setdefault("FACTORY_PUBLIC_URL", f"http://127.0.0.1:{port}")
         env.setdefault("FACTORY_CONSOLE_PORT", str(port))
@@ -201,24 +186,34 @@ class Factory:
     # ── run ───────────────────────────────────────────────────────────────────
 
     async def watch(self, until: asyncio.Event) -> None:
-        """Starts again what dies. Raises UpError where that does not help."""
+        """Starts again what dies; nobody waits for another's pause. Raises UpError where that does not help."""
         while not until.is_set():
             for name, child in self.services.items():
-                code = child.exit_code()
-                if code is None or child.stopping:
-                    continue
-                if code == CONFIG:
+                if (code := child.exit_code()) == CONFIG and not child.stopping:
                     raise UpError(_died(child, code))
-                self._failed[name] = self._failed.get(name, 0) + 1
-                self.say(f"{name} ended with exit code {code}; started again")
-                await asyncio.sleep(min(0.2 * 2 ** self._failed[name], 10))
-                child.start()
+                if self._may_start_again(name, child):
+                    child.start()
             for server in self._servers:
-                if server.child and server.child.exit_code() is not None and not server.child.stopping:
-                    self.say(f"{server.name} ended; started again")
-                    await server.start()
+                if server.child and self._may_start_again(server.name, server.child):
+                    try:
+                        await server.start()
+                    except ServerFailed as e:
+                        self.say(str(e))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(until.wait(), 0.3)
+
+    def _may_start_again(self, name: str, child: Child) -> bool:
+        """It has died, and its pause is over."""
+        code = child.exit_code()
+        if code is None or child.stopping:
+            return False
+        again = self._again[name]
+        if (pause := again.ended()) is not None:
+            self.say(f"{name} ended with exit code {code}; starts again in {pause:.1f} s")
+        if not again.due():
+            return False
+        again.started()
+        return True
 
     # ── stop ──────────────────────────────────────────────────────────────────
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def _duration(seconds: float | None) -> str:
 class Console(Service):
     def __init__(self, settings: Settings) -> None:
         super().__init__("console", settings, tasks=[self._serve])
-        self.console_port = settings.console_port
+        self.console_host, self.console_port = settings.console_host, settings.console_port
         self.templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
         )
@@ -105,7 +106,9 @@ class Console(Service):
 
     async def _listen_on(self, runner: web.AppRunner) -> None:
         try:
-            await web.TCPSite(runner, "127.0.0.1", self.console_port).start()
+            await web.TCPSite(runner, self.console_host, self.console_port).start()
+        except socket.gaierror as e:
+            raise BadSettings([f"FACTORY_CONSOLE_HOST: cannot listen on {self.console_host}: {e.strerror}"]) from None
         except OSError as e:
             why = os.strerror(e.errno) if e.errno else str(e)
             raise BadSettings([f"FACTORY_CONSOLE_PORT: cannot listen on {self.console_port}: {why}"]) from None

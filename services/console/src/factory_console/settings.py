@@ -5,6 +5,7 @@ from pydantic import Field
 
 
 class Settings(Base):
-    """`console_port`: where its pages are; 0: any free port."""
+    """`console_host`, `console_port`: where its pages are (port 0: any free one). It asks for no login."""
 
+    console_host: str = "127.0.0.1"
     console_port: int = Field(default=8080, ge=0, le=65535)

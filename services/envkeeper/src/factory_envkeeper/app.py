@@ -9,6 +9,7 @@ from .caches import shared_caches
 from .errands import Errands
 from .handlers import Handlers
 from .place import Places
+from .previews import Previews
 from .settings import Settings
 from .watch import Watch
 
@@ -18,13 +19,14 @@ class Envkeeper(Service):
 
     def __init__(self, settings: Settings) -> None:
         self.states, self.chores = Handlers(settings), Errands()
+        self.ports, self.previews = settings.ports, settings.previews
         super().__init__(
             "envkeeper",
             settings,
             role=Role.ENVKEEPER,
             handlers=self.states.by_state(),
             errands={"cleanup": self.chores.cleanup, "reset_sandbox": self.chores.reset_sandbox},
-            tasks=[self._watch],
+            tasks=[self._watch] if settings.previews is None else [self._watch, self._previews],
             may_claim=self._company,
             node_limit=settings.node_jobs,
         )
@@ -41,6 +43,10 @@ class Envkeeper(Service):
 
     async def _watch(self, _: Service) -> None:
         await Watch(self.line, self.states.places, self.pool, self.owner).run()
+
+    async def _previews(self, _: Service) -> None:
+        assert self.previews is not None
+        await Previews(self.records, self.states.places, leased=self.ports, twins=self.previews).run()
 
 
 def build_app(settings: Settings) -> Service:

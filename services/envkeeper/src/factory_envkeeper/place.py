@@ -64,6 +64,10 @@ class Places:
         )
         return await self.provider.create(spec, job.lease_epoch)
 
+    def handle(self, job_id: str, placement: int) -> Handle:
+        """Of a placement that is known by its numbers alone."""
+        return Handle("local", self.node, job_id, placement, str(Layout(self.node_dir, job_id, placement).socket))
+
     def open(self, facts: Facts, epoch: int | None) -> Sandbox:
         return Sandbox(Handle.from_dict(facts.handle), self.key, epoch)
 
@@ -72,9 +76,8 @@ class Places:
 
     async def remove(self, job_id: str, placement: int) -> None:
         """Everything of a placement. Raises FactoryError naming what is left."""
-        socket = Layout(self.node_dir, job_id, placement).socket
         try:
-            await self.provider.destroy(Handle("local", self.node, job_id, placement, str(socket)))
+            await self.provider.destroy(self.handle(job_id, placement))
         except (SandboxError, OSError) as e:
             raise FactoryError(f"Not everything could be removed: {e}", code="cleanup_incomplete") from e
         await self.records.free(job_id, placement)

@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 
 from factory_chassis.settings import Settings as Base
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from .ports import SIZE
+from .ports import SIZE, parse
 
 
 class Settings(Base):
-    """`port_range`: what this node's sandboxes may use; `node_jobs`: how many jobs may work on it at once."""
+    """`port_range`: what this node's sandboxes may use; `node_jobs`: how many jobs may work on it at once.
+
+    `preview_range`: as many ports on every address, by which people reach those of `port_range` one by one. In a
+    container only; elsewhere an app's own listener is its preview.
+    """
 
     port_range: str = "46200-47999"
+    preview_range: str = ""
     node_jobs: int = Field(default=4, ge=1)
 
-    @field_validator("port_range")
+    @field_validator("port_range", "preview_range")
     @classmethod
     def _range(cls, value: str) -> str:
         match = re.fullmatch(r"(\d+)-(\d+)", value)
@@ -26,7 +31,19 @@ class Settings(Base):
             raise ValueError(f"{value} holds fewer than the {SIZE} ports that one job gets")
         return value
 
+    @field_validator("preview_range")
+    @classmethod
+    def _twins(cls, value: str, info: ValidationInfo) -> str:
+        if (ports := info.data.get("port_range")) is not None:
+            (low, high), (twin_low, twin_high) = parse(ports), parse(value)
+            if high - low != twin_high - twin_low or (low <= twin_high and twin_low <= high):
+                raise ValueError(f"{value} is not a range of its own as long as FACTORY_PORT_RANGE, {ports}")
+        return value
+
     @property
     def ports(self) -> tuple[int, int]:
-        low, high = self.port_range.split("-")
-        return int(low), int(high)
+        return parse(self.port_range)
+
+    @property
+    def previews(self) -> tuple[int, int] | None:
+        return parse(self.preview_range) if self.preview_range else None
