@@ -68,6 +68,7 @@ class Server:
                 return
             await asyncio.sleep(0.05)
         await child.stop(wait=2)
+        child.stopping = False  # nobody wanted its end: `up` tries again
         raise ServerFailed(self.name, f"no answer within {seconds:.0f} s", child.tail())
 
     async def start(self) -> None:
