@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from factory_loopback.errors import BadSetup, BotApiError
+from factory_loopback.journal import Journal
 
 from .entities import to_html
 from .files import Files
-from .journal import Journal
 from .updates import Updates
 
 Wire = dict[str, Any]  # an object in the Bot API's own shape

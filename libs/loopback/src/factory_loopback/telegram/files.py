@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from factory_loopback.errors import BotApiError
-
-from .journal import Journal
+from factory_loopback.journal import Journal
 
 MEGABYTE = 1024 * 1024
 DOWNLOAD_LIMIT = 20 * MEGABYTE  # of getFile

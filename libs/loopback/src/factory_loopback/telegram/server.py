@@ -8,11 +8,11 @@ from typing import Self
 from aiohttp import web
 
 from factory_loopback.errors import BadSetup
+from factory_loopback.journal import Journal
 
 from .bot_api import READ_LIMIT, BotApi, Call
 from .chats import Chat, Chats, parse_named
 from .faults import Fault, Faults
-from .journal import Journal
 from .people_api import PeopleApi
 from .person import Person
 

@@ -4,8 +4,7 @@ import asyncio
 from typing import Any
 
 from factory_loopback.errors import BotApiError
-
-from .journal import Journal
+from factory_loopback.journal import Journal
 
 Wire = dict[str, Any]
 
