@@ -10,7 +10,7 @@ from factory_chassis import settings as chassis_settings
 from factory_chassis.projects import Projects
 from factory_intake.allowlist import Refusal, allowed, may_decide
 from factory_intake.app import build_app
-from factory_intake.desk import _option, _thanks, _title
+from factory_intake.desk import _option, _thanks, title_of
 from factory_intake.settings import Settings
 from factory_jobs.job import Job, Waiting
 
@@ -111,11 +111,11 @@ def test_a_typed_answer_is_one_of_the_options(options: list[list[str]], text: st
 
 def test_a_title_is_the_first_line():
     """Cut at a word, within 72 characters."""
-    assert _title("Make it red:\n- all of it") == "Make it red"
-    long = _title("word " * 40)
+    assert title_of("Make it red:\n- all of it") == "Make it red"
+    long = title_of("word " * 40)
     assert len(long) <= 72 and long.endswith("word…")
-    assert _title("x" * 100) == "x" * 71 + "…"
-    assert _title("\n\n first \n second") == "first"
+    assert title_of("x" * 100) == "x" * 71 + "…"
+    assert title_of("\n\n first \n second") == "first"
 
 
 @pytest.fixture

@@ -34,6 +34,11 @@ OF_SERVICES = frozenset(
         "preview_range",
         "node_jobs",
         "edit_every",
+        "forge_every",
+        "api_token",
+        "github_webhook_secret",
+        "intake_host",
+        "intake_port",
     }
 )
 

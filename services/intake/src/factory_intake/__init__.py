@@ -1,1 +1,1 @@
-"""Hears the chats and turns messages into jobs."""
+"""Hears the chats, the forge and the HTTP door, and turns what they say into jobs and their events."""

@@ -12,13 +12,18 @@ from aiogram.utils.token import TokenValidationError
 from factory_chassis import projects
 from factory_chassis.service import Service
 from factory_chassis.settings import BadSettings
+from factory_forge.forges import Forges
 from factory_telegram.bot import make_bot
 
 from .desk import Desk
+from .door import Door
 from .poll import OUT_OF_REACH, Poll
 from .settings import Settings
+from .watch_forge import WatchForge
 
 log = structlog.get_logger()
+
+SLOWER = 4  # times `forge_every` between two looks where a webhook brings the news
 
 COMMANDS = {
     "new": "Ask for a change",
@@ -43,12 +48,31 @@ class Intake(Service):
         self.poll_settings = settings
         self.desk: Desk | None = None
         self.reread = asyncio.Event()
-        super().__init__("intake", settings, tasks=[self._poll])
+        self.door: Door | None = None
+        super().__init__("intake", settings, tasks=[self._poll, self._watch])
 
     async def run(self) -> None:
         """As every service; SIGHUP is caught from the first moment on, or it would end the process."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reread)
         await super().run()
+
+    async def connect(self) -> None:
+        """Who watches the forges is asked by the door too, where there is one."""
+        await super().connect()
+        settings = self.poll_settings
+        pace = SLOWER if settings.github_webhook_secret else 1
+        self.watch = WatchForge(self.line, self.pool, Forges.of(settings), every=settings.forge_every * pace)
+        self.health.details = self.watch.report
+        if settings.api_token or settings.github_webhook_secret:
+            self.door = Door(settings, self.line, lambda: self.projects, self.watch)
+            self.tasks.append(self._open)
+
+    async def _watch(self, _: Service) -> None:
+        await self.watch.run()
+
+    async def _open(self, _: Service) -> None:
+        assert self.door is not None
+        await self.door.serve()
 
     async def _poll(self, _: Service) -> None:
         settings = self.poll_settings

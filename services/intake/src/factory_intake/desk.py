@@ -31,10 +31,11 @@ TITLE = 72
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the bot says back; empty says nothing (the job's own status message speaks)."""
+    """What the bot says back; empty says nothing (the job's own status message speaks). A reply to it is about `job_id`."""
 
     text: str
     buttons: tuple[Button, ...] = ()
+    job_id: str = ""
 
 
 class Desk:
@@ -67,7 +68,8 @@ class Desk:
                 return await self._once(said, Answer(words.listed(live)))
             case "status":
                 job = await self._meant(said, name)
-                return await self._once(said, Answer(job if isinstance(job, str) else words.one(job)))
+                told = Answer(job) if isinstance(job, str) else Answer(words.one(job), job_id=job.id)
+                return await self._once(said, told)
             case "cancel" | "retry":
                 return await self._command(said, name, project)
             case "new":
@@ -89,7 +91,7 @@ class Desk:
         if job and job.waiting is not None and (option := _option(job, said.text)):
             return await self._answer(said, job, project, option)
         if said.command != "fix" and _thanks(said.text):
-            return await self._once(said, Answer(words.THANKED))
+            return await self._once(said, Answer(words.THANKED, job_id=job.id if job else ""))
         if job is None or State(job.state) in {State.MERGED, State.CANCELLED}:
             return await self._new(said, name, project)
         return await self._more(said, job, name, project)
@@ -101,7 +103,7 @@ class Desk:
             project=name,
             snapshot=snapshot(name, project),
             repo=project.repo,
-            title=_title(said.text),
+            title=title_of(said.text),
             request=self._request(said),
         )
         return Answer("") if job else None
@@ -118,11 +120,11 @@ class Desk:
     def _followed(self, before: Job, after: Job) -> Answer:
         """By what came of it: the job may have moved since it was looked up."""
         if after.request_no == before.request_no:
-            return Answer(words.STILL_OPEN if after.waiting else words.STEERED)
+            return Answer(words.STILL_OPEN if after.waiting else words.STEERED, job_id=after.id)
         if before.state == State.FAILED:
-            return Answer(words.RETRIED)
+            return Answer(words.RETRIED, job_id=after.id)
         undo = words.button(after.id, "undo", str(after.request_no))
-        return Answer(words.FOLLOWED, (Button("Not a change", undo),))
+        return Answer(words.FOLLOWED, (Button("Not a change", undo),), job_id=after.id)
 
     async def _command(self, said: Said, name: str, project: Project) -> Answer | None:
         job = await self._meant(said, name)
@@ -148,11 +150,12 @@ class Desk:
     async def _cancel(self, job: Job, by: Said | Pressed) -> Answer:
         after = await self._act(job, ev.Cancel(by=by.name), by)
         if after is None:
-            return Answer(words.ENDED_BEFORE)
-        return Answer(words.CANCELLED if after.state == State.CANCELLED else words.STOPPED)
+            return Answer(words.ENDED_BEFORE, job_id=job.id)
+        return Answer(words.CANCELLED if after.state == State.CANCELLED else words.STOPPED, job_id=job.id)
 
     async def _retry(self, job: Job, by: Said | Pressed) -> Answer:
-        return Answer(words.RETRIED if await self._act(job, ev.Retry(by=by.name), by) else words.NOT_FAILED)
+        tried = await self._act(job, ev.Retry(by=by.name), by)
+        return Answer(words.RETRIED if tried else words.NOT_FAILED, job_id=job.id)
 
     async def _answer(self, by: Said | Pressed, job: Job, project: Project, answer: str) -> Answer | None:
         assert job.waiting is not None
@@ -162,7 +165,7 @@ class Desk:
         if await self._act(job, event, by) is None:
             return await self._once(by, Answer(words.GONE))
         label = next((label for value, label in job.waiting.options if value == answer), answer)
-        return await self._once(by, Answer(f"{words.esc(by.name)}: {words.esc(label)}."))
+        return await self._once(by, Answer(f"{words.esc(by.name)}: {words.esc(label)}.", job_id=job.id))
 
     # ── buttons ───────────────────────────────────────────────────────────────
 
@@ -286,7 +289,7 @@ def _option(job: Job, text: str) -> str | None:
     return None
 
 
-def _title(text: str) -> str:
+def title_of(text: str) -> str:
     """Until the planner has one: the first line."""
     first = text.strip().splitlines()[0].rstrip(".: ")
     return first if len(first) <= TITLE else first[: TITLE - 1].rsplit(" ", 1)[0] + "…"

@@ -119,9 +119,12 @@ class Poll:
         if answer is None or not answer.text:
             return
         buttons = [[InlineKeyboardButton(text=b.label, callback_data=b.data) for b in answer.buttons]]
-        await self.bot.send_message(
+        sent = await self.bot.send_message(
             meant.chat,
             answer.text,
             reply_parameters=ReplyParameters(message_id=meant.message_id, allow_sending_without_reply=True),
             reply_markup=InlineKeyboardMarkup(inline_keyboard=buttons) if answer.buttons else None,
         )
+        if answer.job_id:
+            kind = f"answer:{meant.update_id}"
+            await self.desk.line.records.put_answer(answer.job_id, str(meant.chat), kind, sent.message_id)
