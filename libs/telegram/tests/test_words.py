@@ -9,7 +9,7 @@ import pytest
 from factory_jobs.errors import Failure
 from factory_jobs.job import Job, Pull, Sandbox, Waiting
 from factory_jobs.machine import PHASES, TERMINAL, WORKING, State
-from factory_jobs.records import Artifact, Evidence, Request, Round
+from factory_jobs.records import Artifact, Evidence, ForgeNews, Request, Round
 from factory_telegram import words
 from factory_telegram.words import Facts, Wanted
 
@@ -37,7 +37,8 @@ def job(state: State | str = State.RECEIVED, **more: Any) -> Job:
 
 
 def facts(state: State | str = State.RECEIVED, *, job_: Job | None = None, **more: Any) -> Facts:
-    known = {k: more.pop(k) for k in ("plan", "rounds", "evidence", "artifacts", "queue", "before") if k in more}
+    names = ("plan", "requests", "rounds", "evidence", "artifacts", "queue", "before", "since", "news")
+    known = {k: more.pop(k) for k in names if k in more}
     base: dict[str, Any] = {"plan": {}, "requests": [], "rounds": [], "evidence": {}, "artifacts": []}
     return Facts(**{"job": job_ or job(state, **more), "public_url": "https://f.example", **base, **known})
 
@@ -465,7 +466,13 @@ def test_ends_say_what_became_of_it():
 
 @pytest.mark.parametrize(
     ("before", "said"),
-    [("tests_running", True), ("received", True), ("ready_for_human_review", False), ("cancelled", False)],
+    [
+        ("tests_running", True),
+        ("received", True),
+        ("review_running", False),
+        ("ready_for_human_review", False),
+        ("cancelled", False),
+    ],
 )
 def test_a_merge_in_mid_work_says_what_is_not_in_it(before: str, said: bool):
     """A follow-up that had been finished is in it."""
@@ -559,3 +566,92 @@ def test_fixed_words_are_valid():
         assert 0 < words.units(Shown(text).text) <= 4096
     for command in ("new", "status", "jobs", "cancel", "retry", "help", "fix"):
         assert f"/{command}" in words.HELP
+
+
+# ── people at the forge ───────────────────────────────────────────────────────
+
+PULL = Pull(number=7, url="https://f.example/pulls/pilot/7", head=HEAD)
+THEIRS = "d" * 40
+
+
+def told(kind: str, seq: int = 9, **more: Any) -> ForgeNews:
+    return ForgeNews(seq=seq, kind=kind, **more)
+
+
+def test_a_push_is_told_while_it_is_proved():
+    """Which commit, by whom where that is known; once for each push; then the next result speaks."""
+    pushed = told("person_pushed", head=THEIRS, by="<ann>")
+    row = {"pr": PULL, "news": pushed, "proved_sha": HEAD}
+    [_, one] = words.wanted(facts(State.PLANNED, verify=True, **row))
+
+    assert one.kind == "pushed:9"
+    assert shown(one).startswith("👤 The pull request #7 is at dddddddddddd now by <ann>. I prove that commit")
+    assert words.followed(facts(State.READY_FOR_HUMAN_REVIEW, **row)) == []
+    assert words.followed(facts(State.CANCELLED, verify=True, **row)) == []
+
+
+def test_a_reopened_pull_request_is_told_each_time():
+    """Also where its commit has to be proved first."""
+    row = {"pr": PULL, "proved_sha": HEAD, "news": told("reopened", head=HEAD)}
+    [one] = words.followed(facts(State.READY_FOR_HUMAN_REVIEW, **row))
+    assert (one.kind, shown(one)) == ("reopened:9", "🔓 The pull request #7 is open again.")
+
+    row["news"] = told("reopened", 12, head=THEIRS)
+    [one] = words.followed(facts(State.PLANNED, verify=True, **row))
+    assert one.kind == "reopened:12"
+    assert "It is at dddddddddddd, which was not proved: I prove that commit" in shown(one)
+
+
+def test_an_end_that_was_made_at_the_forge_says_so():
+    """Closed by a person, or by us after a cancel; merged by somebody; each end is told anew after a reopening."""
+    closed = msgspec.structs.replace(PULL, state="closed")
+    theirs = words.ended(facts(State.CANCELLED, pr=closed, since=9, news=told("closed")), "Cancelled")
+    ours = words.ended(facts(State.CANCELLED, pr=closed, since=14, news=told("reopened")), "Cancelled")
+    merged = words.ended(facts(State.MERGED, pr=PULL, since=9, news=told("merged", by="ann")), "Merged")
+
+    assert shown(theirs).splitlines()[1:3] == [
+        "Pull request: #7 (closed)",
+        "Its pull request was closed. Open it again, and the job goes on from there.",
+    ]
+    assert shown(ours).splitlines()[1:] == ["Pull request: #7 (closed)", "Cleanup: nothing was started"]
+    assert shown(merged).startswith("🎉 Merged by ann: Red\n")
+    assert [w.kind for w in (theirs, ours, merged)] == ["ended:cancelled:9", "ended:cancelled:14", "ended:merged:9"]
+
+
+@pytest.mark.parametrize(
+    ("before", "verify", "says"),
+    [
+        ("review_running", False, "Its review had not ended."),
+        ("tests_running", True, "Its last commit was still being"),
+    ],
+)
+def test_a_merge_before_the_proof_had_ended_says_so(before: str, verify: bool, says: str):
+    """The commit is in it all the same."""
+    text = shown(words.ended(facts(State.MERGED, pr=PULL, before=before, verify=verify), "Merged"))
+    assert says in text and "not in it" not in text
+
+
+def test_a_pull_request_that_holds_another_commit_than_was_proved_says_so():
+    """After a push that did not hold."""
+    text = shown(words.final(ready(pr=msgspec.structs.replace(PULL, head=THEIRS))))
+    assert "⚠️ It is at dddddddddddd, which was not proved; this is about cccccccccccc." in text
+    assert "⚠️" not in shown(words.final(ready()))
+
+
+def test_a_job_that_a_script_asked_for_says_who():
+    """No message of the chat does."""
+    first = Request(
+        id=1,
+        job_id=ID,
+        source="http:nightly",
+        chat="-1",
+        message_id=None,
+        author="<cron> (http)",
+        text="Red",
+        link=None,
+        read_by=None,
+        at=AT,
+    )
+    assert shown(words.status(facts(requests=[first]))).splitlines()[1] == f"{ID} · asked by <cron> (http)"
+    typed = msgspec.structs.replace(first, source="telegram:1:2")
+    assert shown(words.status(facts(requests=[typed]))).splitlines()[1] == ID

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from factory_jobs.job import Job, Waiting
 from factory_jobs.machine import PHASES, TERMINAL, WORKING, State
-from factory_jobs.records import Artifact, Evidence, Request, Round
+from factory_jobs.records import Artifact, Evidence, ForgeNews, Request, Round
 
 # Telegram counts UTF-16 units of what is left when tags and entities are read: 4096 in a text, 1024 in a caption
 # (https://core.telegram.org/bots/api#sendmessage), and bytes of a button's data: 64.
@@ -59,7 +59,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     evidence: dict[str, Evidence]  # of the proved commit, else of the newest
     artifacts: list[Artifact]
     queue: int = 0  # jobs of the same state before this one
-    before: str = ""  # the state from which it came into this one
+    before: str = ""  # the state from which it came into this one, where it has ended
+    since: int = 0  # number of the event by which it ended
+    news: ForgeNews | None = None  # what people did last to its pull request, on the forge
     public_url: str = ""
 
 
@@ -154,7 +156,7 @@ def _fit(lines: list[str], last: list[str]) -> str:
 def wanted(facts: Facts) -> list[Wanted]:
     """All messages that this job should have in its chat now, oldest first. Pure: the notifier makes it so."""
     job = facts.job
-    found = [status(facts)]
+    found = [status(facts), *followed(facts)]
     if job.waiting is not None:
         found.append(question(facts))
     match State(job.state):
@@ -175,7 +177,8 @@ def wanted(facts: Facts) -> list[Wanted]:
 def status(facts: Facts) -> Wanted:
     job = facts.job
     state = State(job.state)
-    lines = [f"<b>{title(job)}</b>", f"<code>{job.id}</code>{_round(job)}", "", *_steps(facts, state)]
+    lines = [f"<b>{title(job)}</b>", f"<code>{job.id}</code>{_round(job)}{_asked_elsewhere(facts)}", ""]
+    lines += _steps(facts, state)
     if job.lease_owner is None and state in WORKING and job.waiting is None:
         place = f"{_nth(facts.queue + 1)} in line" if facts.queue else "waits for its turn"
         lines.append(f"\n<i>{PHASES[state].say}: {place}</i>")
@@ -198,6 +201,12 @@ def _round(job: Job) -> str:
         return ""
     request = f"change {job.request_no}, " if job.request_no > 1 else ""
     return f" · {request}round {job.round} of {job.rounds_max}"
+
+
+def _asked_elsewhere(facts: Facts) -> str:
+    """Where no message of this chat says who wants it."""
+    first = facts.requests[0] if facts.requests else None
+    return f" · asked by {esc(cut(first.author, NAME))}" if first and first.source.startswith("http:") else ""
 
 
 def _steps(facts: Facts, state: State) -> list[str]:
@@ -281,6 +290,29 @@ def closed(job: Job, kind: str, text: str, decisions: list[dict[str, Any]]) -> s
     return f"{text}{CLOSED}<i>{said}</i>"
 
 
+# ── people at the forge ───────────────────────────────────────────────────────
+
+
+def followed(facts: Facts) -> list[Wanted]:
+    """Somebody pushed to the pull request, or opened it again, and the job follows. Merged and closed are ends."""
+    job, news = facts.job, facts.news
+    if news is None or job.pr is None or State(job.state) in TERMINAL:
+        return []
+    pull = f"The pull request {link(job.pr.url, f'#{job.pr.number}')}"
+    head = f"<code>{esc((news.head or '')[:12])}</code>"
+    proving = "I prove that commit as I proved mine; until then its checks are open."
+    if news.kind == "person_pushed" and job.verify:
+        return [Wanted(kind=f"pushed:{news.seq}", text=f"👤 {pull} is at {head} now{_by(news)}. {proving}")]
+    if news.kind == "reopened":
+        unproved = f" It is at {head}, which was not proved: {proving}" if job.verify else ""
+        return [Wanted(kind=f"reopened:{news.seq}", text=f"🔓 {pull} is open again{_by(news)}.{unproved}")]
+    return []
+
+
+def _by(news: ForgeNews | None) -> str:
+    return f" by {esc(cut(news.by, NAME))}" if news and news.by else ""
+
+
 # ── ends ──────────────────────────────────────────────────────────────────────
 
 
@@ -292,6 +324,9 @@ def final(facts: Facts) -> Wanted:
         lines = [f"⚠️ <b>{title(job)}</b>: back at the last commit that holds.", esc(cut(job.failure.message, 600)), ""]
     if job.pr is not None:
         lines.append(f"Pull request: {link(job.pr.url, f'#{job.pr.number}')}")
+    if job.pr is not None and job.pr.head != job.proved_sha:
+        proved, head = (job.proved_sha or "")[:12], job.pr.head[:12]
+        lines.append(f"⚠️ It is at <code>{esc(head)}</code>, which was not proved; this is about <code>{proved}</code>.")
     if job.sandbox and job.sandbox.preview_url and job.sandbox.preview != "stopped":
         down = "" if job.sandbox.preview in {"up", ""} else f" ({esc(job.sandbox.preview)})"
         lines.append(
@@ -380,15 +415,28 @@ def _tail(log: str) -> str:
 
 
 def ended(facts: Facts, word: str) -> Wanted:
-    job = facts.job
+    job, news = facts.job, facts.news
+    told = news if news and news.seq == facts.since else None  # it ended by what was done on the forge
     mark = "🎉" if word == "Merged" else "🛑"
-    lines = [f"{mark} <b>{word}: {title(job)}</b>"]
+    lines = [f"{mark} <b>{word}{_by(told)}: {title(job)}</b>"]
     if job.pr is not None:
-        lines.append(f"Pull request: {link(job.pr.url, f'#{job.pr.number}')}")
-    if word == "Merged" and facts.before in WORKING:
-        lines.append("What was still under way is not in it.")
+        closed = " (closed)" if job.pr.state == "closed" else ""
+        lines.append(f"Pull request: {link(job.pr.url, f'#{job.pr.number}')}{closed}")
+    if word == "Merged":
+        lines += _left_out(facts)
+    elif told and told.kind == "closed":
+        lines.append("Its pull request was closed. Open it again, and the job goes on from there.")
     lines.append(_cleanup(job))
-    return Wanted(kind=f"ended:{word.lower()}:{job.request_no}", text="\n".join(lines))
+    return Wanted(kind=f"ended:{word.lower()}:{facts.since}", text="\n".join(lines))
+
+
+def _left_out(facts: Facts) -> list[str]:
+    """What was under way when somebody merged."""
+    if facts.before in {State.PR_OPENED, State.REVIEW_RUNNING}:
+        return ["Its review had not ended."]
+    if facts.before in WORKING and facts.job.verify:
+        return ["Its last commit was still being proved."]
+    return ["What was still under way is not in it."] if facts.before in WORKING else []
 
 
 def _cleanup(job: Job) -> str:

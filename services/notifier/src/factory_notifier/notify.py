@@ -172,6 +172,8 @@ class Notifier:
                 artifacts=await records.artifacts(job.id),
                 queue=await self.line.store.queue_place(job.id),
                 before=stays[-2]["state"] if len(stays) > 1 else "",
+                since=stays[-1]["seq"] if stays else 0,
+                news=await records.forge_news(job.id) if job.pr else None,
                 public_url=self.public_url.rstrip("/"),
             )
         )
