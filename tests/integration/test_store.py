@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 import pytest
 from factory_jobs import events as ev
-from factory_jobs import machine
+from factory_jobs import fold, machine
 from factory_jobs.errors import Failure, Fenced, IllegalMove, NoSuchJob, Stale
 from factory_jobs.ids import is_job_id
 from factory_jobs.job import Job, Pull, Sandbox
@@ -847,30 +847,9 @@ async def test_an_errand_that_fails_is_tried_later(store: Store) -> None:
 
 # ── the log, and what is made of it ───────────────────────────────────────────
 
-STORES_OWN = {"version", "lease_owner", "lease_until", "claimed_at", "next_attempt_at", "hinted_at", "hint_no",
-              "created_at", "entered_at", "id", "replay_of"}  # fmt: skip
-
-
-def fold(events: Any) -> dict[str, Any]:
-    """The row as the log alone tells it."""
-    row: dict[str, Any] = {}
-    for event in events:
-        row |= event["data"].get("set", {})
-        row |= {"state": event["to"], "seq": event["seq"], "lease_epoch": event["epoch"]}
-        for counted in ("request_no", "round", "attempt"):
-            assert event["data"][counted] == row.get(counted, event["data"][counted])
-            row[counted] = event["data"][counted]
-    return row
-
 
 async def agrees(store: Store, job_id: str) -> None:
-    job = await store.get(job_id)
-    row = msgspec.to_builtins(job)
-    told = fold(await store.events(job_id))
-    defaults = {f.name: f.default for f in msgspec.structs.fields(Job)}
-    for column in set(row) - STORES_OWN:
-        said = told.get(column, defaults[column] if defaults[column] is not msgspec.NODEFAULT else {})
-        assert msgspec.to_builtins(said) == row[column], f"{column} of {job}"
+    assert fold.faults(await store.get(job_id), await store.events(job_id)) == []
 
 
 class Life:

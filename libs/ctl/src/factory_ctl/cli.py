@@ -19,6 +19,7 @@ EPILOG = """examples:
   factoryctl jobs                     what is under way
   factoryctl show JOB                 its timeline
   factoryctl logs JOB --state tests_running
+  factoryctl audit                    whether records, forge, chats and this machine agree
 """
 
 
@@ -53,9 +54,15 @@ def parser() -> argparse.ArgumentParser:
     show = command("show", "a job's timeline", job=True)
     logs = command("logs", "what a job's stages logged", job=True)
     logs.add_argument("--state", help="only this state's")
+    audit = command("audit", "compare what is written down with itself, the forge, the chats and this machine")
+    audit.add_argument("job", nargs="?", help="this one alone: its id, or the beginning of it")
+    audit.add_argument("--deep", action="store_true", help="read every artifact and compare its hash")
+    audit.add_argument(
+        "--wait", type=float, default=10, help="seconds that what is found has to stand (default: %(default)s)"
+    )
     cancel = command("cancel", "stop a job", job=True)
     retry = command("retry", "try a failed job again", job=True)
-    for sub in (demo, jobs, show, cancel, retry):
+    for sub in (demo, jobs, show, audit, cancel, retry):
         sub.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return top
 
@@ -69,6 +76,7 @@ def main() -> None:
         "jobs": jobs,
         "show": show,
         "logs": logs,
+        "audit": audit,
         "cancel": cancel,
         "retry": retry,
     }
@@ -229,6 +237,27 @@ async def logs(args: argparse.Namespace) -> int:
     with contextlib.suppress(BrokenPipeError):
         print(text or "no stage of it has ended yet")
     return 0
+
+
+async def audit(args: argparse.Namespace) -> int:
+    """0: all of it agrees; 1: what does not is said, a line each."""
+    import msgspec
+
+    from .audit import audit
+    from .jobs import find, looking
+
+    settings, job_id = _settings(args), None
+    if args.job:
+        async with looking(settings) as (store, _):
+            job_id = (await find(store, args.job)).id
+    found = await audit(settings, job_id, deep=args.deep, wait=args.wait)
+    if args.json:
+        _print({"findings": msgspec.to_builtins(found)})
+    else:
+        for each in found:
+            print(f"{each.kind:9} {each.job_id or '-':11}  {each.what}\n{'':23}{each.hint}")
+        print(f"{len(found)} findings" if found else "nothing found")
+    return 1 if found else 0
 
 
 async def cancel(args: argparse.Namespace) -> int:

@@ -88,6 +88,13 @@ class Repository:
         await self.resolve(whole_hash(sha))
         out = await git(self.path, "ls-tree", "-z", "-l", "--full-tree", sha, path)
         entry = _entry(out.stdout.rstrip(b"\0")) if out.stdout else None
+    async def branches(self, prefix: str) -> dict[str, str]:
+        """Branches whose name begins with `prefix`, which ends with a `/`, each with the commit at which it stands."""
+        ref = self._heads + prefix
+        out = await git(self.path, "for-each-ref", "--format=%(refname) %(objectname)", ref)
+        found = (line.split(" ") for line in out.stdout.decode().splitlines())
+        return {name.removeprefix(self._heads): sha for name, sha in found}
+
         if entry is None or not entry.is_file or entry.path != path:
             raise missing
         if entry.size > max_bytes:

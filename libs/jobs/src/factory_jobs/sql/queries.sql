@@ -324,3 +324,32 @@ RETURNING *;
 -- What the message shows now; the lease is handed back.
 UPDATE messages SET message_id = coalesce($4, message_id), shown_seq = greatest(shown_seq, $5), text = $6,
     lease_owner = NULL, lease_until = NULL WHERE job_id = $1 AND chat = $2 AND kind = $3;
+
+-- name: every_job
+-- For an audit, as the six below: of one job, or of all.
+SELECT * FROM jobs WHERE $1::text IS NULL OR id = $1 ORDER BY created_at;
+
+-- name: every_event
+-- The logs.
+SELECT * FROM job_events WHERE $1::text IS NULL OR job_id = $1 ORDER BY job_id, seq;
+
+-- name: every_effect
+-- What was done outside.
+SELECT * FROM effects WHERE $1::text IS NULL OR job_id = $1 ORDER BY at;
+
+-- name: every_open_errand
+-- What is still to be done beside the states.
+SELECT * FROM errands WHERE done_at IS NULL AND ($1::text IS NULL OR job_id = $1) ORDER BY id;
+
+-- name: every_owned
+-- What the ledgers hold, on all nodes.
+SELECT o.*, j.state, j.placement AS placed, j.node AS placed_on FROM owned o JOIN jobs j ON j.id = o.job_id
+WHERE o.freed_at IS NULL AND ($1::text IS NULL OR o.job_id = $1) ORDER BY o.at;
+
+-- name: every_artifact
+-- What the artifact store has to hold.
+SELECT * FROM artifacts WHERE $1::text IS NULL OR job_id = $1 ORDER BY id;
+
+-- name: every_message
+-- What the chats show.
+SELECT * FROM messages WHERE $1::text IS NULL OR job_id = $1 ORDER BY at;
