@@ -1,5 +1,6 @@
 """Settings: each also by file, every wrong variable named at once, no secret in a message; and the node's name."""
 
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -30,12 +31,15 @@ def test_defaults_and_what_is_given() -> None:
     assert (given.capacity, given.lease_seconds, given.node_dir) == (7, 1.5, Path("/srv/node"))
 
 
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIBOgIBAAJBAKj34GkxFhD90vcNLYLInFEX6Ppy1tPf9Cnzj4p4WGeKLs1Pt8Qu\n-----END RSA PRIVATE KEY-----\n"
 VALUES = {
     "database_url": "postgresql://db/x",
     "nats_url": "nats://bus",
     "s3_endpoint": "https://s3",
     "telegram_api": "http://telegram",
-    "github_api": "http://github",
+    "github_api": "https://github.example/api/v3",
+    "github_app_key": PEM,
+    "github_reviewer_app_key": PEM,
     "public_url": "https://factory.example",
     "log_format": "console",
 }
@@ -46,18 +50,23 @@ def test_each_setting_also_by_file(tmp_path: Path, field: str) -> None:
     """FACTORY_X_FILE names a file that holds it; the line's end does not count."""
     text = VALUES.get(field, "7")
     (tmp_path / "value").write_text(f"{text}\n")
-    by_file = read(Settings, {f"FACTORY_{field.upper()}_FILE": str(tmp_path / "value")})
-    assert by_file == read(Settings, {f"FACTORY_{field.upper()}": text})
+    pair = {"id": "key", "key": "id"}
+    other = re.sub(r"(?<=app_)(id|key)$", lambda m: pair[m[0]], field)
+    needs = {} if other == field else {f"FACTORY_{other.upper()}": VALUES.get(other, "7")}
+    by_file = read(Settings, {f"FACTORY_{field.upper()}_FILE": str(tmp_path / "value"), **needs})
+    assert by_file == read(Settings, {f"FACTORY_{field.upper()}": text, **needs})
     assert by_file != Settings()
 
 
 def test_every_secret_is_one_by_file_too(tmp_path: Path) -> None:
     """Secrets are typed as such: they do not show when settings are printed, and the redactor gets them in clear."""
     kept = {name for name, f in Settings.model_fields.items() if "SecretStr" in str(f.annotation)}
-    assert kept == {"database_url", "s3_secret_key", "telegram_token", "github_token", "github_reviewer_token"}
+    who = {f"github_{of}{what}" for of in ("", "reviewer_") for what in ("token", "app_key")}
+    assert kept == {"database_url", "s3_secret_key", "telegram_token", *who}
     (tmp_path / "s").write_text("postgresql://factory:hunt%2Fer22@db/factory")
+    by_file = kept - {"github_app_key", "github_reviewer_app_key", "github_reviewer_token"}
     given = read(
-        Settings, {f"FACTORY_{n.upper()}_FILE": str(tmp_path / "s") for n in kept} | {"FACTORY_S3_BUCKET": "plain"}
+        Settings, {f"FACTORY_{n.upper()}_FILE": str(tmp_path / "s") for n in by_file} | {"FACTORY_S3_BUCKET": "plain"}
     )
     assert "hunt" not in repr(given) and "plain" in repr(given)
     assert set(given.secrets()) == {"postgresql://factory:hunt%2Fer22@db/factory", "hunt/er22"}
@@ -126,6 +135,35 @@ def test_what_is_no_url_is_refused(name: str, value: str) -> None:
     (problem,) = problems({f"FACTORY_{name}": value})
     assert problem.startswith(f"FACTORY_{name}: ")
     assert "hunter2" not in problem and "Value error" not in problem
+
+
+def test_one_identity_each_on_github() -> None:
+    """A token or an App, whole; and the reviewer is somebody else. No key and no token is repeated in a message."""
+    app = {"FACTORY_GITHUB_APP_ID": "12", "FACTORY_GITHUB_APP_KEY": PEM}
+    (problem,) = problems(app | {"FACTORY_GITHUB_TOKEN": "ghp_x"})
+    assert problem == "FACTORY_GITHUB_TOKEN: an App (FACTORY_GITHUB_APP_ID) is given as well; one of them has to go"
+    for half in ("FACTORY_GITHUB_APP_ID", "FACTORY_GITHUB_APP_KEY"):
+        assert "given together" in problems({half: app[half]})[0]
+    same = {"FACTORY_GITHUB_TOKEN": "ghp_canary", "FACTORY_GITHUB_REVIEWER_TOKEN": "ghp_canary"}
+    (problem,) = problems(same)
+    assert problem.startswith("FACTORY_GITHUB_REVIEWER_TOKEN: ") and "canary" not in problem
+    assert read(Settings, app | {"FACTORY_GITHUB_REVIEWER_TOKEN": "ghp_x"}).github_app_id == "12"
+
+
+def test_a_private_key() -> None:
+    """Its line ends may have been written as \\n to fit a variable; what is none is refused and not repeated."""
+    app = {"FACTORY_GITHUB_APP_ID": "12", "FACTORY_GITHUB_APP_KEY": PEM.strip().replace("\n", "\\n")}
+    given = read(Settings, app)
+    assert given.github_app_key and given.github_app_key.get_secret_value() == PEM
+    assert PEM in given.secrets() and "MIIB" not in repr(given)
+    (problem,) = problems(app | {"FACTORY_GITHUB_APP_KEY": "hunter2"})
+    assert problem == "FACTORY_GITHUB_APP_KEY: not a private key in PEM, as the App's page gives it"
+
+
+def test_tokens_go_out_in_clear_to_this_machine_alone() -> None:
+    """An API over http is one on loopback."""
+    assert read(Settings, {"FACTORY_GITHUB_API": "http://127.0.0.1:81/api/v3"}).github_api
+    assert "https" in problems({"FACTORY_GITHUB_API": "http://github.example/api/v3"})[0]
 
 
 @pytest.mark.parametrize("url", ["postgresql:///factory?host=/run/pg", "postgres://ann@db:5432/x", "postgresql://db/x"])

@@ -383,7 +383,7 @@ async def test_connect(tmp_path: Path, remote: Path, person: Path) -> None:
     for path in (person, tmp_path / "missing"):
         with pytest.raises(NotABareRepository):
             await forges.Forges(URL).connect(str(path))
-    for url in ("https://github.com/o/r.git", "git@github.com:o/r.git", "https://gitlab.com/o/r"):
+    for url in ("https://gitlab.com/o/r", "git@gitlab.com:o/r.git"):
         with pytest.raises(UnknownForge):
             await forges.Forges(URL).connect(url)
 

@@ -186,13 +186,17 @@ def http_remote(remote: Path) -> Iterator[str]:
 
 async def test_credentials(git, tmp_path: Path, clone: Path, base: str, http_remote: str) -> None:
     """With the token one fetches and pushes; without, or with another, it is refused at once and nothing is asked."""
-    mirror = await Mirror.open(tmp_path / "http.git", http_remote)
-    for wrong in (None, Credentials("factory", "wrong-pw")):
+    right, asked = Credentials("factory", TOKEN), [None, Credentials("factory", "wrong-pw")]
+
+    async def access() -> Credentials | None:
+        return asked.pop(0) if asked else right
+
+    mirror = await Mirror.open(tmp_path / "http.git", http_remote, access)
+    for _ in range(2):
         with pytest.raises(CannotClone) as caught:
-            await asyncio.wait_for(mirror.fetch(credentials=wrong), 30)
+            await asyncio.wait_for(mirror.fetch(), 30)
         assert "wrong-pw" not in f"{caught.value} {caught.value.log_tail}"
-    right = Credentials("factory", TOKEN)
-    await mirror.fetch(credentials=right)
+    await mirror.fetch()
     assert await mirror.resolve("main") == base
     sha = git.commit(clone, "work", {"x": "x"})
     await mirror.import_bundle(git.bundle(clone, base), ref="j1/1", expect=sha, base=base)

@@ -11,10 +11,10 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, NoReturn, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from . import failpoints
 
@@ -66,6 +66,22 @@ def _url(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _pem(value: SecretStr) -> SecretStr:
+    """A private key; where it came in one line, with `\\n` for its line ends, with true ones."""
+    key = value.get_secret_value().replace("\\n", "\n").strip()
+    if not re.fullmatch(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n.+\n-----END [A-Z ]*PRIVATE KEY-----", key, re.S):
+        raise ValueError("not a private key in PEM, as the App's page gives it")
+    return SecretStr(key + "\n")
+
+
+def _safe(value: str) -> str:
+    """Tokens go there: in clear to this machine alone."""
+    parts = urlsplit(value)
+    if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
+        raise ValueError("a token is not sent over http; use https")
+    return value
+
+
 class Settings(BaseModel):
     """What every service knows. The defaults work on a laptop where `factoryctl up` runs."""
 
@@ -81,9 +97,16 @@ class Settings(BaseModel):
     s3_secret_key: SecretStr = SecretStr("minioadmin")
     telegram_token: SecretStr | None = None
     telegram_api: Annotated[str, _url("http", "https")] | None = None  # another Bot API server than api.telegram.org
+    # Who the factory is on GitHub, and who reviews: each by a token, or by an App's id and private key.
     github_token: SecretStr | None = None
+    github_app_id: str | None = None
+    github_app_key: Annotated[SecretStr, AfterValidator(_pem)] | None = None
     github_reviewer_token: SecretStr | None = None
-    github_api: Annotated[str, _url("http", "https")] | None = None
+    github_reviewer_app_id: str | None = None
+    github_reviewer_app_key: Annotated[SecretStr, AfterValidator(_pem)] | None = None
+    github_api: Annotated[str, _url("https", "http"), AfterValidator(_safe)] | None = (
+        None  # another than api.github.com
+    )
     node_dir: Path = Path("var/node")
     public_url: Annotated[str, _url("http", "https")] = "http://127.0.0.1:8080"
     projects: Path = Path("factory-projects.yaml")
@@ -94,6 +117,28 @@ class Settings(BaseModel):
     sweep_after: float = Field(default=30, ge=0)  # seconds of unbroken connection before leases of others are judged
     log_format: str = Field(default="json", pattern="^(json|console)$")
     stop_grace: float = Field(default=20, ge=0)  # seconds a handler has to save its work on SIGTERM
+
+    @model_validator(mode="after")
+    def _who_on_github(self) -> Self:
+        problems = [p for prefix in ("github", "github_reviewer") for p in self._identity(prefix)]
+        if self.github_token and self.github_token == self.github_reviewer_token:
+            problems.append(
+                f"{PREFIX}GITHUB_REVIEWER_TOKEN: the reviewer needs an identity of its own, not the factory's"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _identity(self, prefix: str) -> list[str]:
+        """What is wrong with one of them."""
+        token, app_id, key = (f"{prefix}_{part}" for part in ("token", "app_id", "app_key"))
+        given = {name for name in (token, app_id, key) if getattr(self, name)}
+        named = PREFIX + token.upper(), PREFIX + app_id.upper(), PREFIX + key.upper()
+        if token in given and len(given) > 1:
+            return [f"{named[0]}: an App ({named[1]}) is given as well; one of them has to go"]
+        if given in ({app_id}, {key}):
+            return [f"{named[1]} and {named[2]} are given together, or neither"]
+        return []
 
     def secrets(self) -> list[str]:
         """Every secret in clear, for the redactor; of a URL its password too."""
@@ -135,7 +180,8 @@ def read(kind: type[SettingsT], environ: Mapping[str, str] | None = None) -> Set
         for error in e.errors(include_input=False):
             field = str(error["loc"][0]) if error["loc"] else ""
             name = given.get(field, f"{PREFIX}{field.upper()}")
-            problems.append(f"{name}: {error['msg'].removeprefix('Value error, ')}")
+            said = error["msg"].removeprefix("Value error, ")
+            problems.append(f"{name}: {said}" if field else said)
         raise BadSettings(problems) from None
     if problems:
         raise BadSettings(problems)

@@ -41,6 +41,14 @@ class GitTimeout(_Said, FactoryError):
     seconds: float
 
 
+class GitTooOld(_Said, FactoryError):
+    """the git on this machine knows no {command} --write-tree: commits cannot be merged without a checkout"""
+
+    CODE = "git_too_old"
+    HINT = "Install git 2.38 or newer where builder and reviewer run."
+    command: str
+
+
 class TooMuchOutput(_Said, FactoryError):
     """git {command} printed more than {max_bytes} bytes and was ended"""
 
@@ -224,6 +232,15 @@ class TooManyFiles(BundleRefused):
     limit: int
 
 
+class CheckoutBroken(Exception):
+    """The `.git` of a job's checkout is gone, or lacks what it was made with: nothing in it can be trusted or mended.
+
+    It has the code of a sandbox that is lost, for so it is treated: the job is placed anew, from its checkpoint.
+    """
+
+    code = "sandbox-lost"
+
+
 # Pushing
 
 
@@ -279,10 +296,105 @@ class NotABareRepository(_Said, RepoError):
     path: str
 
 
+class NoIdentity(_Said, RepoError):
+    """{repo} lies on {host}, where the factory has no {role}: {missing} is not set"""
+
+    CODE = "no_identity"
+    HINT = "Give it a token, or an App's id and private key; the README says which permissions they need."
+    repo: str
+    host: str
+    role: str  # account, or reviewer
+    missing: str
+
+
+class SameIdentity(_Said, RepoError):
+    """the reviewer is {login}, who opens the pull requests too: nobody may approve their own work"""
+
+    CODE = "same_identity"
+    HINT = "Give the reviewer a second account's token, or a second App."
+    login: str
+
+
+class TokenRefused(_Said, RepoError):
+    """{host} does not accept {variable}: {reason}"""
+
+    CODE = "token_refused"
+    HINT = "It may have expired or been revoked: make a new one, set it, and retry the job."
+    host: str
+    variable: str
+    reason: str
+
+
+class AppNotInstalled(_Said, RepoError):
+    """the App of {variable} is not installed on {repo}"""
+
+    CODE = "app_not_installed"
+    HINT = "Install it there, by its page's Install App; then retry the job."
+    variable: str
+    repo: str
+
+
+class NotPermitted(_Said, RepoError):
+    """{host} does not let {variable} {does} on {repo}: {reason}. That needs the permission {needs}"""
+
+    CODE = "not_permitted"
+    HINT = "Give the token or App that permission for this repository, and retry the job."
+    host: str
+    repo: str
+    variable: str
+    does: str
+    needs: str
+    reason: str
+
+
+class NotThere(_Said, RepoError):
+    """{host} cannot {does} on {repo}: not found, or no permission to see it. {variable} needs {needs}"""
+
+    CODE = "not_there"
+    HINT = "Check the repository's name, that the account may see it, and the permission named."
+    host: str
+    repo: str
+    variable: str
+    does: str
+    needs: str
+
+
+class RateLimited(_Said, OutsideError):
+    """{host} takes no calls of {variable} for {retry_after:.0f} s: {reason}"""
+
+    CODE = "rate_limited"
+    host: str
+    variable: str
+    reason: str
+    retry_after: float
+
+
+class ForgeAway(_Said, OutsideError):
+    """{host} did not say whether it could {does} on {repo}: {reason}"""
+
+    CODE = "forge_away"
+    host: str
+    repo: str
+    does: str
+    reason: str
+    retry_after: float
+
+
+class ForgeRefused(_Said, FactoryError):
+    """{host} refuses to {does} on {repo}: {reason}"""
+
+    CODE = "forge_refused"
+    host: str
+    repo: str
+    does: str
+    reason: str
+
+
 class NoSuchPull(_Said, FactoryError):
     """{repo} has no pull request #{number}"""
 
     CODE = "no_such_pull"
+    HINT = "Or the factory's account may not see it: on GitHub that needs Pull requests (read)."
     repo: str
     number: int
 

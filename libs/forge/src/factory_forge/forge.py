@@ -1,17 +1,21 @@
 """What a forge is to the factory: pull requests and what hangs on them, as records behind one interface."""
 
+import re
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
 
+from .errors import BadField
 from .git import Mirror
 
 Verdict = Literal["approve", "request_changes", "comment"]
 PullStates = Literal["open", "closed", "merged"]
 StatusState = Literal["pending", "success", "failure", "error"]
 
-TITLE_MAX, BODY_MAX = 256, 65_536  # characters, GitHub's limits; every forge here keeps them
+# Characters, GitHub's limits; every forge here keeps them.
+TITLE_MAX, BODY_MAX, LABEL_MAX, DESCRIPTION_MAX = 256, 65_536, 50, 140
+_MARKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._/-]{0,99}")
 PROOF = ("factory/tests", "factory/browser", "factory/review")  # contexts of what is proved of a commit
 
 
@@ -103,6 +107,36 @@ def hidden_marker(marker: str) -> str:
     return f"<!-- factory:{marker} -->"
 
 
+def marked(body: str, marker: str) -> str:
+    """`body` with its marker, as it is posted. Raises BadField."""
+    if not _MARKER.fullmatch(marker):
+        raise BadField(field="marker", value=marker[:100], reason=f"it has to match {_MARKER.pattern}")
+    text = f"{body}\n\n{hidden_marker(marker)}"
+    check_text("-", text)
+    return text
+
+
+def check_text(title: str, body: str, title_given: bool = True) -> None:
+    """Raises BadField for what no forge would take."""
+    if title_given and not (title.strip() and len(title) <= TITLE_MAX):
+        raise BadField(field="title", value=title[:60], reason=f"1 to {TITLE_MAX} characters")
+    if len(body) > BODY_MAX:
+        raise BadField(field="body", value=body[:60] + "…", reason=f"{len(body)} characters, {BODY_MAX} are allowed")
+
+
+def check_labels(labels: Sequence[str]) -> list[str]:
+    """Each once. Raises BadField."""
+    for label in labels:
+        if not label.strip() or len(label) > LABEL_MAX:
+            raise BadField(field="label", value=label[:60], reason=f"1 to {LABEL_MAX} characters")
+    return list(dict.fromkeys(labels))
+
+
+def short(description: str) -> str:
+    """A status' or deployment's description, cut where GitHub would refuse it."""
+    return description if len(description) <= DESCRIPTION_MAX else description[: DESCRIPTION_MAX - 1] + "…"
+
+
 class Forge(Protocol):
     """One repository on a forge, seen by one identity (`author`).
 
@@ -124,7 +158,7 @@ class Forge(Protocol):
         ...
 
     async def find_pull(self, branch: str) -> PullRequest | None:
-        """The open pull request of `branch`, else its newest one, else None."""
+        """The open pull request of `branch`, else its newest one, else None; never one of a fork."""
         ...
 
     async def open_pull(
@@ -190,7 +224,7 @@ class Forge(Protocol):
         ...
 
     async def issues(self) -> list[Issue]:
-        """Open issues, oldest first."""
+        """Open issues, oldest first; of very many those that changed last."""
         ...
 
     async def pull(self, number: int) -> PullRequest:
@@ -206,7 +240,10 @@ class Forge(Protocol):
         ...
 
     async def deploy(self, deployment: Deployment) -> None:
-        """Shows the preview of a commit: one deployment a commit and environment, its state the newest that was said."""
+        """Shows the preview of a commit: one deployment a commit and environment, its state the newest that was said.
+
+        An environment shows one commit: where this one is a `success`, the others of its environment are `inactive`.
+        """
         ...
 
     async def deployments(self, sha: str) -> list[Deployment]:

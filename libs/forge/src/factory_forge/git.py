@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -39,6 +39,8 @@ AUTHOR_NAME = "Software Factory"  # of commits made in a job's clone
 AUTHOR_EMAIL = "software-factory@localhost"  # nobody's: an address at a forge would be shown as that account's work
 CHECKPOINT_REF = "refs/heads/checkpoint"  # the one head of a bundle made here
 
+Access = Callable[[], Awaitable[Credentials | None]]  # asked each time: some are good for an hour only
+
 _FACTORY_REF = re.compile(r"[a-z0-9][a-z0-9-]*(/[a-z0-9][a-z0-9-]*)*")
 # The far side of a local URL is started by us, so its hooks are not run either.
 _LOCAL_SIDE = "git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.alternateRefsCommand=true -c gc.auto=0"
@@ -53,15 +55,18 @@ class Mirror(Repository):
 
     _heads = "refs/remotes/origin/"
 
-    def __init__(self, path: Path, url: str) -> None:
+    def __init__(self, path: Path, url: str, access: Access | None = None) -> None:
         """Use `open`."""
         super().__init__(path)
-        self.url = url
+        self.url, self._access = url, access
 
     @classmethod
-    async def open(cls, path: Path, url: str) -> "Mirror":
-        """Opens the mirror at `path`, made empty where nothing is. Raises BadRepoUrl, OtherUrl."""
-        mirror = cls(path.absolute(), check_url(url))
+    async def open(cls, path: Path, url: str, access: Access | None = None) -> "Mirror":
+        """Opens the mirror at `path`, made empty where nothing is; `access` gives what fetching needs.
+
+        Raises BadRepoUrl, OtherUrl.
+        """
+        mirror = cls(path.absolute(), check_url(url), access)
         async with mirror._locked():
             if not (mirror.path / "HEAD").exists():
                 await mirror._create()
@@ -108,11 +113,13 @@ class Mirror(Repository):
         finally:
             os.close(fd)
 
-    async def fetch(self, *, credentials: Credentials | None = None) -> None:
+    async def fetch(self) -> None:
         """Brings the remote's branches up to date; a branch deleted there goes here too, its commits stay.
 
-        Raises CannotClone (no such repository, no right to read), RemoteUnreachable (try later), EmptyRepository.
+        Raises CannotClone (no such repository, no right to read), RemoteUnreachable (try later), EmptyRepository, and
+        what `access` raises.
         """
+        credentials = await self._access() if self._access else None
         async with self._locked():
             with credential_config(credentials, self.url) as config:
                 try:
@@ -280,7 +287,8 @@ class Mirror(Repository):
             return False
 
 
-async def mirror_of(directory: Path, url: str) -> Mirror:
+async def mirror_of(directory: Path, url: str, access: Access | None = None) -> Mirror:
     """The mirror of `url` among those of a node: `<directory>/<name>-<hash of the URL>.git`. Raises as `open` does."""
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", url.rstrip("/").removesuffix(".git").rpartition("/")[2])[:40].strip("-")
-    return await Mirror.open(directory / f"{name or 'repo'}-{hashlib.sha256(url.encode()).hexdigest()[:10]}.git", url)
+    path = directory / f"{name or 'repo'}-{hashlib.sha256(url.encode()).hexdigest()[:10]}.git"
+    return await Mirror.open(path, url, access)

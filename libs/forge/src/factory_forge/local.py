@@ -7,7 +7,6 @@ holds the head, limits of length.
 
 import asyncio
 import hashlib
-import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,8 +28,6 @@ from .errors import (
     SelfReview,
 )
 from .forge import (
-    BODY_MAX,
-    TITLE_MAX,
     Comment,
     Deployment,
     Issue,
@@ -40,13 +37,14 @@ from .forge import (
     Review,
     Status,
     Verdict,
-    hidden_marker,
+    check_labels,
+    check_text,
+    marked,
+    short,
 )
 from .git import Mirror
 from .repository import Repository
 
-DESCRIPTION_MAX = 140  # characters of a status on GitHub
-_MARKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._/-]{0,99}")
 _VERSION = 2
 # One statement a paragraph; what a version brought stands last.
 _SCHEMA = """
@@ -147,11 +145,11 @@ class LocalForge:
     async def open_pull(
         self, *, branch: str, base: str, title: str, body: str, draft: bool = True, labels: Sequence[str] = ()
     ) -> PullRequest:
-        _check_text(title, body)
+        check_text(title, body)
         head_sha, base_sha = await self.tip(branch), await self.tip(base)
         if not head_sha or not base_sha:
             raise NoSuchBranch(repo=self.name, branch=branch if not head_sha else base)
-        values = (branch, base, head_sha, base_sha, title, body, draft, _labels(labels), self.author)
+        values = (branch, base, head_sha, base_sha, title, body, draft, _stored(labels), self.author)
         is_open = ("SELECT number FROM pulls WHERE branch = ? AND state = 'open'", (branch,))
         there = await self._do(lambda db: db.execute(*is_open).fetchone())
         if there is None and await self.repository.is_ancestor(head_sha, base_sha):
@@ -170,7 +168,7 @@ class LocalForge:
         return await self.pull(await self._do(insert))
 
     async def update_pull(self, number: int, title: str | None = None, body: str | None = None) -> PullRequest:
-        _check_text(title or "", body or "", title_given=title is not None)
+        check_text(title or "", body or "", title_given=title is not None)
         await self._row(number)
         sql = "UPDATE pulls SET title = coalesce(?, title), body = coalesce(?, body) WHERE number = ?"
         await self._do(lambda db: db.execute(sql, (title, body, number)))
@@ -202,17 +200,14 @@ class LocalForge:
         return await self._change(number, "merged", ("open", "merged"), state="merged")
 
     async def set_labels(self, number: int, labels: Sequence[str]) -> PullRequest:
-        return await self._change(number, "labelled", ("open", "closed", "merged"), labels=_labels(labels))
+        return await self._change(number, "labelled", ("open", "closed", "merged"), labels=_stored(labels))
 
     # What hangs on them
 
     async def set_status(self, status: Status) -> None:
         """As on GitHub, a description ends after 140 characters. Raises NoSuchRef for an unknown commit."""
         await self.repository.resolve(status.sha)
-        description = status.description
-        if len(description) > DESCRIPTION_MAX:
-            description = description[: DESCRIPTION_MAX - 1] + "…"
-        row = (status.sha, status.context, status.state, description, status.url)
+        row = (status.sha, status.context, status.state, short(status.description), status.url)
         sql = "INSERT OR REPLACE INTO statuses (sha, context, state, description, url) VALUES (?, ?, ?, ?, ?)"
         await self._do(lambda db: db.execute(sql, row))
 
@@ -222,9 +217,22 @@ class LocalForge:
 
     async def deploy(self, deployment: Deployment) -> None:
         await self.repository.resolve(deployment.sha)
-        values = (deployment.sha, deployment.environment, deployment.state, deployment.url, deployment.description)
+        key = (deployment.environment, deployment.sha)
+        values = (
+            deployment.sha,
+            deployment.environment,
+            deployment.state,
+            deployment.url,
+            short(deployment.description),
+        )
         sql = "INSERT OR REPLACE INTO deployments (sha, environment, state, url, description) VALUES (?, ?, ?, ?, ?)"
-        await self._do(lambda db: db.execute(sql, values))
+
+        def show(db: sqlite3.Connection) -> None:
+            db.execute(sql, values)
+            if deployment.state == "success":
+                db.execute("UPDATE deployments SET state = 'inactive' WHERE environment = ? AND sha <> ?", key)
+
+        await self._do(show)
 
     async def deployments(self, sha: str) -> list[Deployment]:
         sql = "SELECT * FROM deployments WHERE sha = ? ORDER BY environment"
@@ -240,7 +248,7 @@ class LocalForge:
         comments: Sequence[LineComment] = (),
         marker: str,
     ) -> Review:
-        pull, body = await self.pull(number), _marked(body, marker)
+        pull, body = await self.pull(number), marked(body, marker)
         key = (number, self.author, marker)
         find = "SELECT * FROM reviews WHERE number = ? AND author = ? AND marker = ?"
         if there := await self._do(lambda db: db.execute(find, key).fetchone()):
@@ -264,7 +272,7 @@ class LocalForge:
 
     async def sticky_comment(self, number: int, marker: str, body: str) -> Comment:
         await self._row(number)
-        values = (number, self.author, marker, _marked(body, marker))
+        values = (number, self.author, marker, marked(body, marker))
         sql = (
             "INSERT INTO comments (number, author, marker, body) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (number, author, marker) DO UPDATE SET body = excluded.body RETURNING id, body, author"
@@ -282,8 +290,8 @@ class LocalForge:
 
     async def open_issue(self, title: str, body: str, labels: Sequence[str] = ()) -> int:
         """What a person does; returns its number. Not part of the interface."""
-        _check_text(title, body)
-        values = (title, body, _labels(labels), self.author)
+        check_text(title, body)
+        values = (title, body, _stored(labels), self.author)
 
         def insert(db: sqlite3.Connection) -> int:
             number = _next_number(db)
@@ -421,23 +429,5 @@ def _review(row: sqlite3.Row) -> Review:
     )
 
 
-def _labels(labels: Sequence[str]) -> str:
-    for label in labels:
-        if not label.strip() or len(label) > 50:
-            raise BadField(field="label", value=label[:60], reason="1 to 50 characters")
-    return msgspec.json.encode(list(dict.fromkeys(labels))).decode()
-
-
-def _marked(body: str, marker: str) -> str:
-    if not _MARKER.fullmatch(marker):
-        raise BadField(field="marker", value=marker[:100], reason=f"it has to match {_MARKER.pattern}")
-    marked = f"{body}\n\n{hidden_marker(marker)}"
-    _check_text("-", marked)
-    return marked
-
-
-def _check_text(title: str, body: str, title_given: bool = True) -> None:
-    if title_given and not (title.strip() and len(title) <= TITLE_MAX):
-        raise BadField(field="title", value=title[:60], reason=f"1 to {TITLE_MAX} characters")
-    if len(body) > BODY_MAX:
-        raise BadField(field="body", value=body[:60] + "…", reason=f"{len(body)} characters, {BODY_MAX} are allowed")
+def _stored(labels: Sequence[str]) -> str:
+    return msgspec.json.encode(check_labels(labels)).decode()
