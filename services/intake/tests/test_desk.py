@@ -135,6 +135,10 @@ def given(tmp_path: Path) -> dict[str, str]:
         ({"FACTORY_TELEGRAM_TOKEN": None}, "FACTORY_TELEGRAM_TOKEN: intake needs the bot's token"),
         ({"FACTORY_PROJECTS": "/nowhere.yaml"}, "FACTORY_PROJECTS: /nowhere.yaml: cannot be read: No such file"),
         ({"FACTORY_POLL_TIMEOUT": "51"}, "FACTORY_POLL_TIMEOUT: "),
+        ({"FACTORY_FORGE_EVERY": "0"}, "FACTORY_FORGE_EVERY: "),
+        ({"FACTORY_API_TOKEN": "hunter2"}, "FACTORY_API_TOKEN: shorter than 16 characters"),
+        ({"FACTORY_GITHUB_WEBHOOK_SECRET": "x" * 15}, "FACTORY_GITHUB_WEBHOOK_SECRET: shorter than 16"),
+        ({"FACTORY_INTAKE_PORT": "65536"}, "FACTORY_INTAKE_PORT: "),
         ({"FACTORY_POL_TIMEOUT": "5"}, "FACTORY_POL_TIMEOUT: no such setting (did you mean FACTORY_POLL_TIMEOUT?)"),
     ],
 )
