@@ -14,6 +14,8 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from nats.errors import Error as NatsError
 
+from . import metrics
+
 log = structlog.get_logger()
 
 
@@ -88,7 +90,8 @@ class Publisher:
         if hint_no is None:
             return False
         subject = messages.job_subject(job.state, job.node, job.id)
-        return await self._publish(subject, messages.hint_of(job, datetime.now(UTC)), f"{job.id}.{job.seq}.{hint_no}")
+        message = messages.hint_of(job, datetime.now(UTC))
+        return await self._publish("job", subject, message, f"{job.id}.{job.seq}.{hint_no}")
 
     async def errand(self, errand: Errand) -> bool:
         if not self.connected:
@@ -98,7 +101,7 @@ class Publisher:
             return False
         subject = messages.errand_subject(errand.kind, errand.node, errand.job_id)
         message = messages.errand_hint_of(errand, datetime.now(UTC))
-        return await self._publish(subject, message, f"{errand.job_id}.e{errand.id}.{hint_no}")
+        return await self._publish("errand", subject, message, f"{errand.job_id}.e{errand.id}.{hint_no}")
 
     async def control(self, job: Job) -> None:
         message = messages.Control(job_id=job.id, epoch=job.lease_epoch, state=job.state)
@@ -107,7 +110,7 @@ class Publisher:
         except (NatsError, OSError) as e:
             log.warning("control not sent; the renewal will find it", job_id=job.id, why=repr(e))
 
-    async def _publish(self, subject: str, message: Any, message_id: str) -> bool:
+    async def _publish(self, kind: str, subject: str, message: Any, message_id: str) -> bool:
         try:
             await self.broker.publish(
                 messages.encode(message),
@@ -117,6 +120,8 @@ class Publisher:
                 timeout=5,
             )
         except (NatsError, OSError, TimeoutError) as e:
+            metrics.HINTS.labels(kind, "failed").inc()
             log.warning("hint not published; the sweep will", subject=subject, why=repr(e))
             return False
+        metrics.HINTS.labels(kind, "published").inc()
         return True

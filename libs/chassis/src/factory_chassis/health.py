@@ -1,4 +1,4 @@
-"""`/health`, answered from another thread than the loop that it judges: a starved loop cannot say that it is well."""
+"""`/health` and `/metrics`, answered from another thread than the loop: a starved loop cannot say that it is well."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import structlog
+
+from . import metrics
 
 log = structlog.get_logger()
 
@@ -52,13 +54,20 @@ class Health:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                if self.path != "/health":
-                    self.send_error(404)
-                    return
                 report = health.report()
-                body = json.dumps(report).encode()
-                self.send_response(200 if report["state"] == "ok" else 503)
-                self.send_header("Content-Type", "application/json")
+                if self.path == "/health":
+                    self._answer(
+                        200 if report["state"] == "ok" else 503, "application/json", json.dumps(report).encode()
+                    )
+                elif self.path == "/metrics":
+                    text = metrics.text(report["loop_lag"], report["checks"])
+                    self._answer(200, metrics.CONTENT_TYPE, text)
+                else:
+                    self.send_error(404)
+
+            def _answer(self, status: int, content_type: str, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

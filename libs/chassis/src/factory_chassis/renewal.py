@@ -11,6 +11,8 @@ import asyncpg
 import structlog
 from factory_jobs.queries import QUERIES
 
+from . import metrics
+
 log = structlog.get_logger()
 
 Lost = Callable[[str, int], object]
@@ -61,6 +63,7 @@ class Renewal(threading.Thread):
                     connection = await self._connect()
                 await self._renew(connection)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
+                metrics.RENEWALS.labels("postgres_away").inc()
                 log.warning("leases not renewed: Postgres does not answer", why=repr(e))
                 if connection is not None:
                     connection.terminate()
@@ -76,7 +79,7 @@ class Renewal(threading.Thread):
         await connection.execute(QUERIES["seen"], *self.seen_as)
         with self._lock:
             held = list(self._held.items())
-        for job_id, (epoch, _) in held:
+        for job_id, (epoch, ends) in held:
             asked = time.monotonic()
             until = await connection.fetchval(QUERIES["renew"], job_id, epoch, self.lease)
             with self._lock:
@@ -84,6 +87,8 @@ class Renewal(threading.Thread):
                     continue
                 if until is not None:
                     self._held[job_id] = (epoch, asked + self.lease)
+                    metrics.RENEWALS.labels("renewed" if asked < ends else "late").inc()
                     continue
                 del self._held[job_id]
+            metrics.RENEWALS.labels("fenced").inc()
             self.lost(job_id, epoch)

@@ -78,7 +78,7 @@ class Service:
         logs.configure(self.name, json=s.log_format == "json", clean=self.redactor.text)
         if self.redactor.too_short:
             log.warning("secrets that are too short to be taken out of logs", how_many=self.redactor.too_short)
-        self.health = self._health(s.health_port)
+        self.health = self._health(s.health_host, s.health_port)
         self._spawn(self._beat())
         url = s.database_url.get_secret_value()
         self.pool = await self._patiently("Postgres", lambda: db.connect(url, name=self.name))
@@ -100,11 +100,11 @@ class Service:
         self._closing.push_async_callback(self._leave_bus)
         self.line = Line(self.store, self.records, Publisher(self.broker, self.store))
 
-    def _health(self, port: int) -> Health:
+    def _health(self, host: str, port: int) -> Health:
         try:
-            health = Health(self.name, port)
+            health = Health(self.name, port, host)
         except OSError as e:
-            raise settings.BadSettings([f"FACTORY_HEALTH_PORT: cannot listen on {port}: {e.strerror}"]) from None
+            raise settings.BadSettings([f"FACTORY_HEALTH_PORT: cannot listen on {host}:{port}: {e.strerror}"]) from None
         self._closing.callback(health.close)
         return health
 

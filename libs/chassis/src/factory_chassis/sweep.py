@@ -10,10 +10,13 @@ import structlog
 from factory_jobs.errors import StoreError
 from factory_jobs.machine import Role
 
+from . import metrics
 from .line import Line
 from .worker import POSTGRES_AWAY, working_states
 
 log = structlog.get_logger()
+
+COUNT_EVERY = 10.0  # seconds between two looks at the queues
 
 
 class Sweep:
@@ -29,10 +32,14 @@ class Sweep:
         self._answered = 0.0
 
     async def run(self) -> None:
-        """Both for ever, side by side: a bus that does not answer holds up the hints, never the judgement."""
-        await asyncio.gather(self._repeat(self.hint), self._repeat(self.judge))
+        """Side by side for ever: a bus that does not answer holds up the hints, never the judgement."""
+        await asyncio.gather(
+            self._repeat("hint", self.hint, self.every),
+            self._repeat("judge", self.judge, self.every),
+            self._repeat("count", self.count, COUNT_EVERY),
+        )
 
-    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(self, what: str, step: Callable[[], Awaitable[None]], every: float) -> None:
         away = False
         while True:
             try:
@@ -42,7 +49,8 @@ class Sweep:
                 if not away:
                     log.warning("sweep: Postgres does not answer", why=repr(e))
                 away = True
-            await asyncio.sleep(self.every)
+            metrics.SWEEPS.labels(what, "postgres_away" if away else "done").inc()
+            await asyncio.sleep(every)
 
     async def hint(self) -> None:
         """Makes the hints of this role's jobs and errands that are due and that nobody holds."""
@@ -69,7 +77,17 @@ class Sweep:
                 log.info("swept by another", job_id=job.id, why=str(e))
                 continue
             if after.version != job.version:
+                metrics.SWEPT.labels(event.kind).inc()
                 log.warning("swept", job_id=job.id, found=event.kind, state=after.state)
+
+    async def count(self) -> None:
+        """Measures the queues before this role."""
+        if self.role is None:
+            return
+        queues = await self.line.store.queues(working_states(self.role))
+        for state, (jobs, oldest) in queues.items():
+            metrics.QUEUE_JOBS.labels(state).set(jobs)
+            metrics.QUEUE_OLDEST.labels(state).set(oldest)
 
     def _patient(self) -> bool:
         """Whether Postgres has answered for long enough; a pause that a lease may have run out in begins it anew."""

@@ -24,7 +24,7 @@ from factory_jobs.store import Errand
 from faststream.nats import NatsMessage
 from nats.errors import Error as NatsError
 
-from . import failpoints
+from . import failpoints, metrics
 from .line import Line
 from .logs import StageLog, stage_log
 from .renewal import Renewal
@@ -93,7 +93,9 @@ class Worker:
         asked, job = time.monotonic(), None
         try:
             job = await self._claim(hint.job_id)
+            metrics.CLAIMS.labels("refused" if job is None else "taken").inc()
         except POSTGRES_AWAY as e:  # acked all the same: the sweep hints again, a redelivery would only spin
+            metrics.CLAIMS.labels("postgres_away").inc()
             log.warning("not claimed: Postgres does not answer", job_id=hint.job_id, why=repr(e))
         await self._ack(message)
         if job is not None:
@@ -110,6 +112,7 @@ class Worker:
                 raise messages.BadMessage("its errand is none")
         except messages.BadMessage as e:
             self.bad_messages += 1
+            metrics.BAD_MESSAGES.inc()
             log.warning("bad message dropped", why=str(e), subject=message.raw_message.subject)
             await self._ack(message)
             return None
@@ -163,12 +166,16 @@ class Worker:
             stage=stage,
         )
         try:
-            log.info("began", state=job.state, attempt=job.attempt, round=job.round)
-            event = await self._outcome(work)
-            if event is None:
-                return None  # nothing of ours is written any more
-            log.info("ended", state=job.state, outcome=event.kind)
-            return await self._apply(work, event, await self._keep_log(work))
+            with metrics.WORKING.labels(job.state).track_inprogress(), metrics.STATE_SECONDS.labels(job.state).time():
+                log.info("began", state=job.state, attempt=job.attempt, round=job.round)
+                event = await self._outcome(work)
+                if event is None:
+                    metrics.OUTCOMES.labels(job.state, "fenced").inc()
+                    return None  # nothing of ours is written any more
+                log.info("ended", state=job.state, outcome=event.kind)
+                after = await self._apply(work, event, await self._keep_log(work))
+                metrics.OUTCOMES.labels(job.state, event.kind if after else "unwritten").inc()
+                return after
         finally:
             stage_log.reset(token)
 
@@ -374,12 +381,15 @@ class Worker:
             await failpoints.reached(f"{self.role}.{errand.kind}.working", errand.job_id)
             result = await self.errands[errand.kind](errand, await store.get(errand.job_id))
             await store.finish_errand(errand, result)
+            metrics.ERRANDS.labels(errand.kind, "done").inc()
             log.info("errand done", kind=errand.kind, result=result)
         except asyncio.CancelledError:
+            metrics.ERRANDS.labels(errand.kind, "handed_back").inc()
             with contextlib.suppress(*POSTGRES_AWAY):
                 await store.delay_errand(errand, 0, "handed back")
             raise
         except Exception as e:
+            metrics.ERRANDS.labels(errand.kind, "failed").inc()
             log.exception("errand failed", kind=errand.kind, why=repr(e))
             with contextlib.suppress(*POSTGRES_AWAY):
                 why = self.redactor.text(repr(e)[:500])

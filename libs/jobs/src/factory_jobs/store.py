@@ -185,6 +185,11 @@ class Store(Queries):
     async def due_hints(self, states: Iterable[str]) -> list[Job]:
         return [to_job(r) for r in await self.all("due_hints", list(states), HINT_AFTER)]
 
+    async def queues(self, states: Iterable[str]) -> dict[str, tuple[int, float]]:
+        """How many jobs are due in each of these states and held by nobody, and for how many seconds the oldest is."""
+        found = {r["state"]: (r["jobs"], r["oldest"]) for r in await self.all("queues", list(states))}
+        return {state: found.get(state, (0, 0.0)) for state in states}
+
     async def forget_hints(self) -> None:
         await self.run("forget_hints")
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from factory_agents.driver import Turn
+from factory_chassis import metrics
 from factory_chassis.plan import Plan
 from factory_chassis.work import Work
 from factory_forge import git as forge_git
@@ -135,6 +136,7 @@ class Handlers:
             if work.stopping == "sigterm":
                 await self._save_unproved(work, parent)
             raise
+        metrics.AGENT_ROUNDS.labels(ended.problem or "none").inc()
         await records.mark_read(job.id, f"round:{job.request_no}.{job.round}", unread)
         work.log.info(
             "agent's turn ended", stop_reason=ended.stop_reason, problem=ended.problem, tools=ended.tool_calls

@@ -58,6 +58,12 @@ WHERE state = ANY ($1) AND lease_owner IS NULL AND waiting IS NULL AND next_atte
        greatest(make_interval(secs => $2), hinted_at - greatest(entered_at, next_attempt_at))))
 ORDER BY next_attempt_at LIMIT 100;
 
+-- name: queues
+-- Jobs that are due and that nobody holds, by state, and for how many seconds the oldest is due.
+SELECT state, count(*) AS jobs, extract(epoch FROM now() - min(greatest(entered_at, next_attempt_at)))::float AS oldest
+FROM jobs WHERE state = ANY ($1) AND lease_owner IS NULL AND waiting IS NULL AND next_attempt_at <= now()
+  AND state NOT IN ('merged', 'failed', 'cancelled') GROUP BY state;
+
 -- name: forget_hints
 -- The stream was made anew: everything is hinted again.
 WITH j AS (UPDATE jobs SET hinted_at = NULL WHERE hinted_at IS NOT NULL)
