@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from factory_forge.errors import (
@@ -129,6 +130,8 @@ class GitOverHttp(BaseHTTPRequestHandler):
 
     root: Path
     seen: list[str]
+    slow: threading.Event | None = None  # until it is set, what is authorised waits
+    waiting = threading.Event()
 
     def do_GET(self) -> None:
         wanted = "Basic " + base64.b64encode(f"factory:{TOKEN}".encode()).decode()
@@ -140,6 +143,9 @@ class GitOverHttp(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        if self.slow:
+            self.waiting.set()
+            self.slow.wait(30)
         path, _, query = self.path.partition("?")
         length = int(self.headers.get("Content-Length") or 0)
         env = {
@@ -179,6 +185,7 @@ def http_remote(remote: Path) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}/{remote.name}"
+    GitOverHttp.slow = None
     server.shutdown()
     thread.join()
     server.server_close()
@@ -206,6 +213,42 @@ async def test_credentials(git, tmp_path: Path, clone: Path, base: str, http_rem
     assert git(GitOverHttp.root / "origin.git", "rev-parse", git.BRANCH) == sha
     left = subprocess.run(["grep", "-rF", TOKEN[:6], str(mirror.path)], capture_output=True, text=True)
     assert left.stdout == ""
+
+
+async def test_no_process_shows_the_token(git, tmp_path: Path, clone: Path, base: str, http_remote: str) -> None:
+    """While git fetches and pushes with it, the token is in no process's arguments and in none's environment."""
+    right = Credentials("factory", TOKEN)
+
+    async def access() -> Credentials:
+        return right
+
+    mirror = await Mirror.open(tmp_path / "http.git", http_remote, access)
+    await mirror.fetch()
+    sha = git.commit(clone, "work", {"x": "x"})
+    await mirror.import_bundle(git.bundle(clone, base), ref="j1/1", expect=sha, base=base)
+    for call in (mirror.fetch(), mirror.push(http_remote, sha, git.BRANCH, credentials=right)):
+        GitOverHttp.slow, GitOverHttp.waiting = threading.Event(), threading.Event()
+        running = asyncio.ensure_future(call)
+        try:
+            assert await asyncio.to_thread(GitOverHttp.waiting.wait, 30)
+            shown = processes()
+        finally:
+            GitOverHttp.slow.set()
+            await running
+        assert any(b"git-remote-http" in text for text in shown)
+        for spelling in (TOKEN, quote(TOKEN, safe=""), base64.b64encode(f"factory:{TOKEN}".encode()).decode()):
+            assert not any(spelling.encode() in text for text in shown)
+
+
+def processes() -> list[bytes]:
+    """The arguments and environments of all that run here, as far as we may see them."""
+    shown = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            shown += [(process / "cmdline").read_bytes(), (process / "environ").read_bytes()]
+        except OSError:
+            pass  # it has ended, or is somebody else's
+    return shown
 
 
 def test_where_a_token_goes() -> None:
