@@ -85,10 +85,15 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """The preview of one commit as the forge shows it."""
 
     sha: str
-    environment: str  # e.g. factory/j…: one a job
+    environment: str  # `preview_of` a job
     state: Literal["in_progress", "success", "failure", "inactive"]
     url: str = ""
     description: str = ""
+
+
+def preview_of(job_id: str) -> str:
+    """The environment in which a job's previews are shown."""
+    return f"factory/{job_id}"
 
 
 class Issue(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,8 @@ class Envkeeper(Service):
     """Claims only where a builder and a recorder live on the same node: a job stays where its sandbox is."""
 
     def __init__(self, settings: Settings) -> None:
-        self.states, self.chores = Handlers(settings), Errands()
+        self.states = Handlers(settings)
+        self.chores = Errands(self.states.forges)
         self.ports, self.previews = settings.ports, settings.previews
         super().__init__(
             "envkeeper",

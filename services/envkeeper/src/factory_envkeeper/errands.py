@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from factory_artifacts.store import ArtifactStore
 from factory_chassis.line import Line
+from factory_forge.forge import Deployment, preview_of
+from factory_forge.forges import Forges
 from factory_forge.inside import GitInside
 from factory_jobs import events as ev
-from factory_jobs.errors import FactoryError
+from factory_jobs.errors import FactoryError, RepoError
 from factory_jobs.job import Job
 from factory_jobs.machine import TERMINAL, State
 from factory_jobs.store import Errand
@@ -22,6 +24,9 @@ class Errands:
     line: Line
     artifacts: ArtifactStore
 
+    def __init__(self, forges: Forges) -> None:
+        self.forges = forges
+
     async def cleanup(self, errand: Errand, job: Job) -> str:
         """Everything of the placement goes; the job's row says how it went."""
         placement = int(errand.data["placement"])
@@ -31,6 +36,18 @@ class Errands:
             await self._say(job, "problem")
             raise
         await self._say(job, "done")
+        return await self._hide_preview(job, placement)
+
+    async def _hide_preview(self, job: Job, placement: int) -> str:
+        """The forge shows no link any more to what is gone. Where it does not allow that, cleanup is done all the same."""
+        job = await self.line.store.get(job.id)
+        if job.pr is None or job.placement not in {None, placement}:
+            return "done"
+        gone = Deployment(sha=job.pr.head, environment=preview_of(job.id), state="inactive")
+        try:
+            await (await self.forges.connect(job.repo)).deploy(gone)
+        except RepoError as e:
+            return f"done; the forge may still show the preview: {e.message}"
         return "done"
 
     async def _say(self, job: Job, cleanup: str) -> None:

@@ -35,6 +35,9 @@ class Handlers:
         if not any(t.strip() for t in texts):
             raise RequestError("The message holds no wish.", code="empty_request")
         forge = await self.forges.connect(job.repo)
+        await self.forges.connect(
+            job.repo, reviewer=True
+        )  # a reviewer that is missing is missed now, not after the work
         earlier = await records.plan(job.id, job.request_no - 1) if job.request_no > 1 else None
         plan = await self.planner.plan(
             texts,
