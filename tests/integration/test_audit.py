@@ -351,8 +351,14 @@ async def test_a_review_and_a_comment_of_no_job(world: World) -> None:
     await world.finds("outside", "comment report:jzzzzzzzzzz")
 
 
-async def test_a_forge_that_does_not_answer(world: World) -> None:
+async def test_an_effect_of_a_kind_that_nobody_can_look_for(world: World) -> None:
     """An audit that could not look says so."""
+    await world.records.intend(world.job, "letter:ada", {"to": "ada"})
+    await world.finds("unseen", "effect letter:ada")
+
+
+async def test_a_forge_that_does_not_answer(world: World) -> None:
+    """Likewise."""
     world.repo.rename(world.repo.with_name("away.git"))
     await world.finds("unseen", str(world.repo))
 

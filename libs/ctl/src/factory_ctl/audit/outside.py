@@ -95,7 +95,9 @@ def missing(theres: list[There], books: Books) -> Iterator[Finding]:
             continue
         for job in _jobs(books, there.repo):
             for effect in books.effects.get(job.id, []):
-                if effect["result"] is not None and (says := _missing(there, job, effect)):
+                if effect["key"].split(":")[0] not in CHECKED:
+                    yield finding("unseen", job.id, f"effect {effect['key']} is of a kind that no audit knows")
+                elif effect["result"] is not None and (says := _missing(there, job, effect)):
                     yield finding("effect", job.id, says)
 
 
