@@ -96,8 +96,12 @@ class Rest:
             named = self._hub.repo(f"{parameters['owner']}/{parameters['repo']}")
             repo = check(identity, named, operation.needs, operation.people)
         ask = Ask(self._hub, self._rates, identity, parameters, query, body, repo)
-        answer = await self._act(operation, ask, repo, f"{self._hub.site.api}{path}")
-        self._check_answer(operation, answer)
+        try:
+            answer = await self._act(operation, ask, repo, f"{self._hub.site.api}{path}")
+        except Refusal as error:
+            self._check_answer(operation, error.status, error.body)
+            raise
+        self._check_answer(operation, answer.status, answer.body)
         return answer
 
     async def _act(self, operation: Operation, ask: Ask, repo: Repo | None, address: str) -> Answer:
@@ -115,8 +119,8 @@ class Rest:
             )
             raise Refusal(422, f"Invalid request.\n\n{problem}")
 
-    def _check_answer(self, operation: Operation, answer: Answer) -> None:
-        if problem := self._description.answer_problem(operation.name, answer.status, answer.body):
+    def _check_answer(self, operation: Operation, status: int, body: Any) -> None:
+        if problem := self._description.answer_problem(operation.name, status, body):
             words = (
                 f"The loopback server's answer to {operation.method} {operation.path} is not as described: {problem}"
             )
