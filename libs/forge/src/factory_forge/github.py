@@ -220,7 +220,7 @@ class GitHubForge:
             for name in wanted:
                 if name.lower() not in there:
                     _ensure_label(repo, name)
-            pull.set_labels(*wanted)
+            repo.get_issue(number).edit(labels=wanted)  # set_labels sends a bare list, which is described no more
             return _pull(self._found(repo, number))
 
         return await self._do("set labels", ISSUES_W, label)
