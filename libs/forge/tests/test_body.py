@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from factory_forge import body
+from factory_forge.basis import Basis
 from factory_forge.body import Proof
 from factory_forge.diff import Diff, FileChange
 from factory_forge.forge import BODY_MAX
@@ -156,6 +157,12 @@ def file(path: str, status: str = "M", old_path: str = "", **facts: Any) -> File
     )  # fmt: skip
 
 
+def basis(*files: FileChange, moved: int = 0, conflicts: tuple[str, ...] = ()) -> Basis:
+    """`main` beside the job's commit."""
+    diff = Diff(base=BASE, head=WORK, files=list(files), patch="")
+    return Basis(name="main", tip=BASE, moved=moved, conflicts=conflicts, diff=diff)
+
+
 def proof(**changes: Any) -> Proof:
     whole = Proof(
         job=JOB,
@@ -167,7 +174,7 @@ def proof(**changes: Any) -> Proof:
         },
         artifacts=[artifact("video", "video.mp4"), artifact("screenshot", "01-box.png", sha256="d" * 64)],
         base={"suites": [{"suite": "unit", "passed": 11, "failed": 0}, {"suite": "api", "passed": 7, "failed": 1}]},
-        diff=Diff(base=BASE, head=WORK, files=[file("web/form.py"), file("web/new.py", "A")], patch=""),
+        basis=basis(file("web/form.py"), file("web/new.py", "A")),
         risks=[Risk("contract", "factory.yaml", "changes the runtime contract itself")],
         level="medium",
         template="",
@@ -329,7 +336,7 @@ def test_preview_that_is_down() -> None:
 
 def test_rollback_of_a_migration() -> None:
     """Names the migration that has to be undone."""
-    changed = proof(diff=Diff(base=BASE, head=WORK, files=[file("db/migrations/2.sql", "A")], patch=""))
+    changed = proof(basis=basis(file("db/migrations/2.sql", "A")))
     assert "A migration is part of it" in sections(body.render(changed))["Rollback"]
 
 
@@ -337,7 +344,7 @@ def test_files() -> None:
     """Renames name both, binaries have no lines, and of very many the rest is counted outside the table."""
     files = [file("b.py", "R", "a.py"), file("x.bin", "A", binary=True), file("gone.py", "D")]
     files += [file(f"f{i}.py") for i in range(70)]
-    text = sections(body.render(proof(diff=Diff(base=BASE, head=WORK, files=files, patch=""))))[TITLES[3]]
+    text = sections(body.render(proof(basis=basis(*files))))[TITLES[3]]
     assert "| `b.py` | renamed from `a.py` | +3 −1 |" in text
     assert "| `x.bin` | added | binary |" in text
     assert "| `gone.py` | deleted |" in text
@@ -512,7 +519,7 @@ def everywhere(text: str) -> Proof:
             "review": evidence("review", review),
         },
         artifacts=[artifact("video", text), artifact("screenshot", text)],
-        diff=Diff(base=BASE, head=WORK, files=[file(text), file("x", "R", text)], patch=""),
+        basis=basis(file(text), file("x", "R", text)),
         risks=[Risk("contract", text, "changes the runtime contract itself")],
     )
 
@@ -556,7 +563,7 @@ def test_as_long_as_a_forge_takes() -> None:
         long,
         requests=long.requests * 60,
         rounds=long.rounds * 40,
-        diff=Diff(base=BASE, head=WORK, files=long.diff.files * 100, patch=""),
+        basis=basis(*long.diff.files * 100),
         risks=long.risks * 100,
         template="x" * 64_000,
     )
@@ -611,3 +618,24 @@ async def test_a_template_that_is_a_link(git, person: Path, mirror: Mirror) -> N
     git(person, "push", "-q", "origin", "main")
     await mirror.fetch()
     assert await body._template(mirror, await mirror.resolve("main")) == ""
+
+
+@pytest.mark.parametrize(
+    ("moved", "conflicts", "says"),
+    [
+        (1, (), "`main` has moved by 1 commit that this was not proved with; git merges them without a conflict"),
+        (7, (), "`main` has moved by 7 commits that this was not proved with; git merges them without a conflict"),
+        (2, ("a.py", "b`c.py"), "`main` has moved by 2 commits that this was not proved with; they conflict with this"),
+    ],
+)
+def test_a_base_that_has_moved(moved: int, conflicts: tuple[str, ...], says: str) -> None:
+    """Is said where the work came from; a conflict is a known risk, with the files in which it lies."""
+    text = sections(body.render(proof(basis=basis(file("a.py"), moved=moved, conflicts=conflicts))))
+    assert f"- {says}" in text["Provenance"].splitlines()
+    risks = text["Known risks"]
+    assert ("`a.py`, ``b`c.py``: the next request" in risks) is bool(conflicts)
+
+
+def test_a_base_that_stands_still() -> None:
+    """Is no news."""
+    assert "moved" not in body.render(proof())

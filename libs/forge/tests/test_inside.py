@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from factory_forge.errors import CheckoutBroken
 from factory_forge.git import AUTHOR_NAME, Mirror
 from factory_forge.inside import GitInside
 from factory_jobs.errors import FactoryError
@@ -321,10 +323,63 @@ async def test_without_its_own_repository(git, tmp_path: Path, base: str, mirror
         inside.dirt(),
         inside.bundle_to(tmp_path / "b", base, base),
     ):
-        with pytest.raises(FactoryError, match="not a git repository"):
+        with pytest.raises(CheckoutBroken, match="not a git repository|lacks"):
             await call
     assert (around / "unsaved.py").exists()
     assert (git(around, "rev-parse", "HEAD"), git(around, "status", "--porcelain"), git(around, "show-ref")) == before
+
+
+@pytest.mark.parametrize("way", ["gone", "begun anew", "without objects", "bad config", "empty", "a file"])
+async def test_a_broken_repository(git, clone: Path, base: str, way: str) -> None:
+    """However an agent has broken it, each call says that the place is lost, and none believes what is there now."""
+    inside = GitInside(LocalPlace(clone), BRANCH, base)
+    (clone / "page.py").write_text("x\n")
+    made = await inside.commit(base, "one")
+    match way:
+        case "gone" | "begun anew" | "empty" | "a file":
+            shutil.rmtree(clone / ".git")
+        case "without objects":
+            (clone / ".git/objects/info/alternates").unlink()
+        case "bad config":
+            (clone / ".git/config").write_text("[core")
+    match way:
+        case "begun anew":
+            git.commit(git.init(clone), "all of it")
+        case "empty":
+            (clone / ".git").mkdir()
+        case "a file":
+            (clone / ".git").write_text("gitdir: /nowhere")
+    for call in (inside.commit(made.sha, "m"), inside.reset(made.sha), inside.reset(base)):
+        with pytest.raises(CheckoutBroken) as e:
+            await call
+        assert e.value.code == "sandbox-lost"  # by this code a worker places the job anew
+
+
+async def test_a_merge(git, mirror: Mirror, clone: Path, base: str, inside: GitInside) -> None:
+    """What the agent was given is replaced by one commit with both parents, whatever it did with git meanwhile."""
+    (clone / "a.py").write_text("ours\n")
+    ours = (await inside.commit(base, "ours")).sha
+    theirs = git(clone, "commit-tree", f"{base}^{{tree}}", "-p", base, "-m", "theirs")
+    git(clone, "merge", "-q", "-m", "as given", theirs)
+    given = git(clone, "rev-parse", "HEAD")
+    git.commit(clone, "agent's own", {"b.py": "x\n"})
+    git(clone, "branch", "-f", "mine", base)
+    git(clone, "symbolic-ref", "HEAD", "refs/heads/mine")
+    made = await inside.commit(given, "both", parents=[ours, theirs])
+    assert git(clone, "log", "-1", "--format=%P|%s", made.sha) == f"{ours} {theirs}|both"
+    assert made.files == ("b.py",)
+    assert stands_at(git, clone, made.sha)
+
+
+async def test_a_merge_that_changes_nothing(git, clone: Path, base: str, inside: GitInside) -> None:
+    """Is a commit all the same: it holds both."""
+    (clone / "a.py").write_text("ours\n")
+    ours = (await inside.commit(base, "ours")).sha
+    theirs = git(clone, "commit-tree", f"{base}^{{tree}}", "-p", base, "-m", "theirs")
+    git(clone, "merge", "-q", "-m", "as given", theirs)
+    made = await inside.commit(git(clone, "rev-parse", "HEAD"), "both", parents=[ours, theirs])
+    assert made.files == ()
+    assert git(clone, "log", "-1", "--format=%P", made.sha) == f"{ours} {theirs}"
 
 
 @pytest.mark.parametrize("commits", [True, False])

@@ -82,8 +82,8 @@ def test_the_check_lists_are_those_of_the_code() -> None:
         ),
         ("'noted', ", "", ["schema.sql: job_events.kind lacks 'noted'"]),
         (
-            "'close_pr', ",
-            "'close', ",
+            "'close_pr', 'reset",
+            "'close', 'reset",
             ["schema.sql: errands.kind lacks 'close_pr'", "schema.sql: errands.kind knows 'close', the code does not"],
         ),
     ],

@@ -29,7 +29,20 @@ ENDED = [S.MERGED, S.FAILED, S.CANCELLED]
 PLACED = list(State)[2:10]
 PLACE = Errand(kind="cleanup", data={"placement": 1, "node": "n1"})
 CLOSE = Errand(kind="close_pr", data={"number": 7})
+
+
+def statuses(sha: str) -> Errand:
+    """What the forge says of this commit is set right."""
+    return Errand(kind="set_statuses", data={"sha": sha})
+
+
 NO_PLACE = {"sandbox": None, "placement": None, "node": None}
+
+
+def back_to(job: Job) -> tuple[Errand, ...]:
+    """The sandbox is put back; where the forge waits for a review that will not come, it is told."""
+    reset = Errand(kind="reset_sandbox", data={"sha": job.proved_sha})
+    return (reset, statuses(job.work_sha or "")) if job.state in {"pr_opened", "review_running"} else (reset,)
 
 
 def step(job: Job, event: ev.Event) -> Move:
@@ -70,7 +83,7 @@ CODES = dict(zip("RE PL WC SC DS DR IM TR BV VR PO RR RD ME FA CA".split(), Stat
 FIRST_REQUEST = """
                 RE PL WC SC DS DR IM TR BV VR PO RR RD ME FA CA
 done            PL WC SC DS DR IM TR BV VR PO RR RD x  x  x  x
-fell_back       x  x  x  x  x  x  =  IM IM x  x  IM x  x  x  x
+fell_back       x  x  x  x  x  x  =  IM IM IM x  IM x  x  x  x
 faulted         =  =  =  =  =  =  =  =  =  =  =  =  x  x  x  x
 gave_up         FA FA FA FA FA FA FA FA FA FA RD RD x  x  x  x
 asked           =  =  =  =  =  =  =  =  =  =  =  =  x  x  x  x
@@ -97,7 +110,7 @@ preview_over    ·  ·  ·  ·  ·  ·  ·  ·  ·  ·  ·  ·  =  ·  ·  ·
 FOLLOW_UP = """
                 RE PL WC SC DS DR IM TR BV VR PO RR RD
 done            PL WC SC DS DR IM TR BV VR PO RR RD x
-fell_back       x  x  x  x  x  x  =  IM IM x  x  IM x
+fell_back       x  x  x  x  x  x  =  IM IM IM x  IM x
 faulted         =  =  =  =  =  =  =  =  =  =  =  =  x
 gave_up         RD RD RD RD RD RD RD RD RD RD RD RD x
 asked           =  =  =  =  =  =  =  =  =  =  =  =  x
@@ -192,7 +205,7 @@ DESIGN = [
     ("implementation_in_progress", "builder", "tests_running", "implementation_in_progress", 60, True),
     ("tests_running", "builder", "browser_validation_running", "implementation_in_progress", 30, True),
     ("browser_validation_running", "recorder", "video_recorded", "implementation_in_progress", 15, True),
-    ("video_recorded", "builder", "pr_opened", None, 10, True),
+    ("video_recorded", "builder", "pr_opened", "implementation_in_progress", 10, True),
     ("pr_opened", "reviewer", "review_running", None, 10, False),
     ("review_running", "reviewer", "ready_for_human_review", "implementation_in_progress", 20, False),
     ("ready_for_human_review", "person", None, None, None, False),
@@ -232,8 +245,13 @@ def test_the_states_are_sixteen_and_reachable() -> None:
 
 
 def test_errands_have_owners() -> None:
-    """The three errands, each with the role that does it."""
-    assert machine.ERRAND_OWNER == {"cleanup": "envkeeper", "reset_sandbox": "envkeeper", "close_pr": "builder"}
+    """The four errands, each with the role that does it."""
+    assert machine.ERRAND_OWNER == {
+        "cleanup": "envkeeper",
+        "reset_sandbox": "envkeeper",
+        "close_pr": "builder",
+        "set_statuses": "builder",
+    }
 
 
 # ── the line ──────────────────────────────────────────────────────────────────
@@ -250,8 +268,14 @@ def test_the_lease_is_kept_only_where_the_same_role_goes_on() -> None:
         S.IMPLEMENTATION_IN_PROGRESS,
         S.PR_OPENED,
     }
-    back = [S.IMPLEMENTATION_IN_PROGRESS, S.TESTS_RUNNING, S.BROWSER_VALIDATION_RUNNING, S.REVIEW_RUNNING]
-    assert [step(example(s), ev.FellBack(feedback="red")).release for s in back] == [False, False, True, True]
+    kept = {s: not step(example(s), ev.FellBack(feedback="red")).release for s in BACK}
+    assert kept == {
+        S.IMPLEMENTATION_IN_PROGRESS: True,
+        S.TESTS_RUNNING: True,
+        S.BROWSER_VALIDATION_RUNNING: False,
+        S.VIDEO_RECORDED: True,
+        S.REVIEW_RUNNING: False,
+    }
     assert not any(step(example(s), ev.Done()).fence for s in WORK)
 
 
@@ -360,12 +384,18 @@ def test_a_proved_commit_never_fails(state: State, event: ev.Event) -> None:
     assert move.to is S.READY_FOR_HUMAN_REVIEW
     assert (move.set["work_sha"], move.set["verify"], move.set["attempt"]) == (job.proved_sha, False, 1)
     assert move.set["failure"].code in {"setup_failed", "bug", "worker_died", "deadline"}
-    assert move.errands == (Errand(kind="reset_sandbox", data={"sha": job.proved_sha}),)
+    assert move.errands == back_to(job)
 
 
 # ── rounds ────────────────────────────────────────────────────────────────────
 
-BACK = [S.IMPLEMENTATION_IN_PROGRESS, S.TESTS_RUNNING, S.BROWSER_VALIDATION_RUNNING, S.REVIEW_RUNNING]
+BACK = [
+    S.IMPLEMENTATION_IN_PROGRESS,
+    S.TESTS_RUNNING,
+    S.BROWSER_VALIDATION_RUNNING,
+    S.VIDEO_RECORDED,
+    S.REVIEW_RUNNING,
+]
 
 
 @pytest.mark.parametrize("state", BACK)
@@ -376,7 +406,7 @@ def test_work_that_does_not_hold_goes_to_the_agents_next_round(state: State) -> 
     assert move.set == {"work_sha": "w", "round": 3, "attempt": 1}
 
 
-@pytest.mark.parametrize("state", BACK[:3])
+@pytest.mark.parametrize("state", BACK[:4])
 def test_out_of_rounds_without_proof_fails_with_an_offer(state: State) -> None:
     """The fifth round that does not hold is the last; the failure is the work's and offers more."""
     move = step(example(state, round=5), ev.FellBack(feedback="red", facts={"work_sha": "w"}))
@@ -387,7 +417,7 @@ def test_out_of_rounds_without_proof_fails_with_an_offer(state: State) -> None:
     assert (move.set["work_sha"], move.errands) == ("w", (PLACE,))
 
 
-@pytest.mark.parametrize("state", BACK[:3])
+@pytest.mark.parametrize("state", BACK[:4])
 def test_out_of_rounds_of_a_follow_up_is_ready_at_the_proved_commit(state: State) -> None:
     """What was not proved is dropped; the offer is one that a ready job can take."""
     move = step(example(state, later=True, round=5), ev.FellBack(feedback="red", facts={"work_sha": "w"}))
@@ -534,7 +564,7 @@ def test_cancel_of_later_work_keeps_what_was_proved(state: State) -> None:
     job = example(state, later=True)
     move = step(job, ev.Cancel(by="ann"))
     assert (move.to, move.fence, move.set["work_sha"]) == (S.READY_FOR_HUMAN_REVIEW, True, job.proved_sha)
-    assert move.errands == (Errand(kind="reset_sandbox", data={"sha": job.proved_sha}),)
+    assert move.errands == back_to(job)
     assert (move.set["failure"], move.set["waiting"]) == (None, None)
 
 
@@ -581,6 +611,31 @@ def test_retry_out_of_rounds_gives_as_many_again() -> None:
     assert step(example(S.FAILED, round=5), ev.Retry(by="ann")).set["rounds_max"] == 10
     job = example(S.FAILED, round=3, rounds_max=3, snapshot={"rounds": 3})
     assert step(job, ev.Retry(by="ann")).set["rounds_max"] == 6
+
+
+@pytest.mark.parametrize("event", [ev.Retry(by="ann"), ev.FollowUp(by="ann", text="use node 20")], ids=lambda e: e.kind)
+@pytest.mark.parametrize("work_sha", [None, "base"])
+def test_a_retry_with_nothing_to_keep_takes_the_base_as_it_is(event: ev.Event, work_sha: str | None) -> None:
+    """Planner or envkeeper find the base branch's commit of that day; the branch's name is kept."""
+    move = step(example(S.FAILED, work_sha=work_sha), event)
+    assert (move.set["base_sha"], move.set["work_sha"]) == (None, None)
+    assert "branch" not in move.set
+
+
+@pytest.mark.parametrize("event", [ev.Retry(by="ann"), ev.FollowUp(by="ann", text="use node 20")], ids=lambda e: e.kind)
+def test_a_retry_with_a_checkpoint_stays_on_its_base(event: ev.Event) -> None:
+    """What the agent made builds on it."""
+    move = step(example(S.FAILED), event)
+    assert "base_sha" not in move.set
+    assert "work_sha" not in move.set
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_base_that_has_moved_and_conflicts_costs_a_round(later: bool) -> None:
+    """At the push the work goes back to its next round, under the same lease; the commit stays."""
+    job = example(S.VIDEO_RECORDED, later=later, round=2)
+    move = step(job, ev.FellBack(feedback="main has moved"))
+    assert move == Move(to=S.IMPLEMENTATION_IN_PROGRESS, set={"round": 3, "attempt": 1})
 
 
 # ── the place is lost ─────────────────────────────────────────────────────────
@@ -654,6 +709,41 @@ def test_a_push_at_ready_is_proved_without_an_agent() -> None:
     move = step(example(S.READY_FOR_HUMAN_REVIEW), ev.PersonPushed(head="theirs"))
     assert (move.to, move.fence, move.set["verify"], move.set["work_sha"]) == (S.PLANNED, True, True, "theirs")
     assert move.set["pr"].head == "theirs"
+    assert move.errands == (statuses("theirs"),), "its checks are open, and the forge does not show it"
+
+
+def proving(state: State, **changes: Any) -> Job:
+    """While the commit `theirs` of a person is proved, after a job whose proved commit is `first`."""
+    facts = {"work_sha": "theirs", "proved_sha": "first", "pr": Pull(number=7, url="u", head="theirs"), "verify": True}
+    return example(state, later=True, **facts | changes)
+
+
+@pytest.mark.parametrize("state", WORK)
+def test_a_newer_push_takes_the_place_of_the_one_that_is_proved(state: State) -> None:
+    """No work of ours is lost by it, so nobody is asked; the holder is fenced and the newer one is proved."""
+    move = step(proving(state), ev.PersonPushed(head="newer"))
+    assert (move.to, move.fence, move.set["verify"], move.set["work_sha"]) == (S.PLANNED, True, True, "newer")
+    assert (move.set["pr"].head, move.errands) == ("newer", (statuses("newer"),))
+    assert decide(proving(state), ev.PersonPushed(head="theirs"), NOW) is None
+
+
+def test_a_newer_push_before_there_is_a_pull_request() -> None:
+    """Of a first request where theirs shall stand: builder meets it when it would open the pull request."""
+    job = proving(S.VIDEO_RECORDED, pr=None, proved_sha=None)
+    move = step(job, ev.PersonPushed(head="newer"))
+    assert (move.to, move.set["work_sha"]) == (S.PLANNED, "newer")
+    assert "pr" not in move.set
+    assert decide(job, ev.PersonPushed(head="theirs"), NOW) is None
+
+
+@pytest.mark.parametrize("state", [*WORK, S.READY_FOR_HUMAN_REVIEW])
+def test_a_push_that_is_taken_back(state: State) -> None:
+    """The branch stands at the proved commit again: so does the job, whatever was asked about the other commit."""
+    job = proving(state, verify=state is not S.READY_FOR_HUMAN_REVIEW, waiting=red().waiting, **FREE)
+    move = step(job, ev.PersonPushed(head="first"))
+    assert (move.to, move.set["work_sha"], move.set["verify"]) == (S.READY_FOR_HUMAN_REVIEW, "first", False)
+    assert (move.set["pr"].head, move.set["waiting"], move.fence) == ("first", None, True)
+    assert Errand(kind="reset_sandbox", data={"sha": "first"}) in move.errands
 
 
 def test_a_push_is_told_once() -> None:
@@ -675,6 +765,7 @@ def test_a_persons_red_commit_goes_to_the_person(state: State) -> None:
     asked = move.set["waiting"]
     assert (asked.kind, asked.sha, asked.since) == ("question:red", "theirs", NOW)
     assert [answer for answer, _ in asked.options] == ["mend", "leave"]
+    assert move.errands == (statuses("theirs"),), "what has not run is not pending any more"
     assert "work_sha" not in move.set, "an answer is about the commit that is there"
 
 
@@ -958,7 +1049,9 @@ class Walk:
         return f"c{self.commits}"
 
     def outside(self) -> ev.Event:
-        head = self.random.choice([self.job.proved_sha or "c0", self.job.pr.head if self.job.pr else "c0", "other"])
+        head = self.random.choice(
+            [self.job.proved_sha or "c0", self.job.pr.head if self.job.pr else "c0", "other", "newer"]
+        )
         made: list[ev.Event] = [
             ev.Cancel(by="ann"), ev.Merged(), ev.Closed(), ev.Reopened(head=head), ev.Reopened(head=head),
             ev.PersonPushed(head=head), ev.Retry(by="ann"), ev.Retry(by="ann"), ev.SandboxLost(reason="unseen"),

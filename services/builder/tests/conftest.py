@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from factory_forge.git import Mirror
 from factory_forge.inside import GitInside
-from factory_jobs.job import Job
+from factory_jobs.job import Job, Sandbox
 from factory_jobs.records import Round
 from factory_sandbox.errors import Refused
 
@@ -69,6 +69,9 @@ class KeptWork:
         self.kept: dict[str, bytes] = {}
         self.seen: list[tuple[str, bool, Any]] = []
         self.base_result: dict[str, Any] = {}
+        self.project = SimpleNamespace(base=None)
+        self.decided: list[dict[str, Any]] = []
+        self.said: list[SimpleNamespace] = []
         self.log = SimpleNamespace(info=_unheard, warning=_unheard)
         self._rounds: dict[tuple[int, int], Round] = {}
 
@@ -77,13 +80,19 @@ class KeptWork:
 
     async def put_round(self, job: Job, **facts: Any) -> None:
         key = (job.request_no, job.round)
-        empty = dict.fromkeys(("commit", "parent", "outcome", "summary", "feedback", "bundle"))
+        empty = dict.fromkeys(("commit", "parent", "outcome", "summary", "feedback", "bundle", "merges"))
         fresh = Round(request_no=key[0], round=key[1], proved=False, spent={}, at=NOW, **empty)  # type: ignore[arg-type]
         given = {k: v for k, v in facts.items() if v is not None}
         self._rounds[key] = msgspec.structs.replace(self._rounds.get(key, fresh), **given)
 
     async def rounds(self, job_id: str) -> list[Round]:
         return [self._rounds[key] for key in sorted(self._rounds)]
+
+    async def decisions(self, job_id: str) -> list[dict[str, Any]]:
+        return self.decided
+
+    async def requests(self, job_id: str) -> list[SimpleNamespace]:
+        return self.said
 
     async def base(self, repo: str, sha: str) -> dict[str, Any] | None:
         return self.base_result
@@ -146,6 +155,7 @@ def work(person: Path) -> KeptWork:
         title="Add a page",
         branch=BRANCH,
         base_sha=git(person, "rev-parse", "HEAD"),
+        sandbox=Sandbox(provider="local", handle={}, ports=[2000, 2019]),
         round=1,
         next_attempt_at=NOW,
         created_at=NOW,

@@ -38,11 +38,22 @@ async def test_into_the_next_sandbox(
 
 
 async def test_a_living_sandbox_is_only_looked_at(work: Any, mirror: Mirror, clone: Path, inside: GitInside) -> None:
-    """Where the tree stands at the newest commit it is left alone, what lies in it too."""
+    """Where the tree stands at the newest commit it is left alone, what the base's own setup makes in it too."""
     await a_round(work, clone, inside, "2\n")
     (clone / "notes.txt").write_text("x")
-    assert await checkpoint.apply(work, inside, mirror) is False
+    assert await checkpoint.apply(work, inside, mirror, known=["notes.txt"]) is False
     assert (clone / "notes.txt").exists()
+
+
+async def test_half_of_a_stopped_round_goes(work: Any, mirror: Mirror, clone: Path, inside: GitInside) -> None:
+    """What an agent had begun when its work was cancelled is in nobody's next round, in a sandbox that lives on."""
+    await a_round(work, clone, inside, "2\n")
+    (clone / "app.py").write_text("half\n")
+    (clone / "half.py").write_text("x")
+    (clone / "notes.txt").write_text("x")
+    assert await checkpoint.apply(work, inside, mirror, known=["notes.txt"]) is True
+    assert (clone / "app.py").read_text() == "2\n"
+    assert not (clone / "half.py").exists()
 
 
 async def test_back_to_the_base(work: Any, mirror: Mirror, clone: Path, inside: GitInside) -> None:

@@ -37,7 +37,10 @@ class InHere(Handlers):
         async def run(verb: str, timeout: float) -> Answer:
             return self.answers.get(verb, Answer(verb, 0, {}))
 
-        return SimpleNamespace(run=run)
+        async def restart(ports: tuple[int, int], worktree: str) -> Answer:
+            return await run("restart", 1)
+
+        return SimpleNamespace(run=run, restart=restart)
 
 
 async def committed(work: Any, clone: Path, inside: GitInside, files: dict[str, str]) -> str:

@@ -14,6 +14,7 @@ import msgspec
 from factory_jobs.job import Job
 from factory_jobs.records import Artifact, Evidence, Records, Request, Round
 
+from .basis import Basis
 from .diff import Diff, FileChange
 from .forge import BODY_MAX
 from .repository import Repository
@@ -36,11 +37,15 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     evidence: dict[str, Evidence]  # of the commit, by kind
     artifacts: list[Artifact]
     base: dict[str, Any]
-    diff: Diff
+    basis: Basis
     risks: list[Risk]
     level: Level
     template: str  # the repo's own pull request template, kept beneath ours
     public_url: str
+
+    @property
+    def diff(self) -> Diff:
+        return self.basis.diff
 
     def link(self, artifact: Artifact) -> str:
         name = urllib.parse.quote(artifact.name)
@@ -53,11 +58,10 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         return [a for a in found if a.epoch == newest]
 
 
-async def gather(records: Records, job: Job, repository: Repository, public_url: str) -> Proof:
+async def gather(records: Records, job: Job, repository: Repository, basis: Basis, public_url: str) -> Proof:
     """Everything about the job's newest commit, from records and from the trusted mirror."""
     assert job.work_sha is not None and job.base_sha is not None
-    diff = await repository.diff(job.base_sha, job.work_sha)
-    risks = assess(diff)
+    risks = assess(basis.diff)
     return Proof(
         job=job,
         plan=await records.plan(job.id, job.request_no) or {},
@@ -66,9 +70,9 @@ async def gather(records: Records, job: Job, repository: Repository, public_url:
         evidence=await records.evidence(job.id, job.work_sha),
         artifacts=await records.artifacts(job.id),
         base=await records.base(job.repo, job.base_sha) or {},
-        diff=diff,
+        basis=basis,
         risks=risks,
-        level=level(diff, risks),
+        level=level(basis.diff, risks),
         template=await _template(repository, job.base_sha),
         public_url=public_url,
     )
@@ -309,6 +313,12 @@ def _risks(proof: Proof) -> str:
     if len(proof.risks) > NAMES:
         found.append(f"- … and {len(proof.risks) - NAMES} more files like these")
     found += [f"- {plain(r)}" for r in proof.plan.get("risks", [])]
+    if proof.basis.conflicts:
+        files = ", ".join(code(path) for path in proof.basis.conflicts[:NAMES])
+        found.append(
+            f"- It conflicts with {code(proof.basis.name)}, which has moved on, in {files}: the next request to this job "
+            "brings the two together, or you do."
+        )
     return f"Risk level by rules: **{proof.level}**.\n\n" + ("\n".join(found) or "No rule found a risk.")
 
 
@@ -316,6 +326,14 @@ def _rollback(proof: Proof) -> str:
     migration = any("migrat" in f.path.lower() for f in proof.diff.files)
     undo = " A migration is part of it: undo it in the database before the revert is deployed." if migration else ""
     return f"Revert the merge commit.{undo}"
+
+
+def _moved(basis: Basis) -> list[str]:
+    if not basis.moved:
+        return []
+    commits = "1 commit" if basis.moved == 1 else f"{basis.moved} commits"
+    merges = "they conflict with this" if basis.conflicts else "git merges them without a conflict"
+    return [f"- {code(basis.name)} has moved by {commits} that this was not proved with; {merges}"]
 
 
 def _provenance(proof: Proof) -> str:
@@ -326,6 +344,7 @@ def _provenance(proof: Proof) -> str:
         f"- job [{job.id}]({proof.public_url.rstrip('/')}/jobs/{job.id}), request {job.request_no}, round {job.round}",
         f"- agent: {plain(label)}; plan by {plain(proof.plan.get('by', 'rules'))}",
         f"- base `{job.base_sha}`, proved commit `{job.work_sha}`",
+        *_moved(proof.basis),
         f"- proved in: {WHERE}",
     ]
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 from factory_jobs.errors import FactoryError
 
+from .errors import CheckoutBroken
 from .git import AUTHOR_EMAIL, AUTHOR_NAME
 
 INDEX = ".git/factory-index"
@@ -62,14 +63,18 @@ class Place(Protocol):
 class Commit(msgspec.Struct, frozen=True):
     sha: str
     parent: str
-    files: tuple[str, ...]  # paths that differ from the parent; empty: nothing changed
+    files: tuple[str, ...]  # paths that differ from the one it was made of; empty: nothing changed
 
 
 class GitInside:
-    """git in one sandbox's checkout, on one branch."""
+    """git in one sandbox's checkout, on one branch.
 
-    def __init__(self, place: Place, branch: str) -> None:
-        self.place, self.branch = place, branch
+    Where the repository there is none any more every call raises CheckoutBroken. It is known by `base`, a commit that
+    the clone was made with: an agent that has deleted `.git` and begun another one has not got it.
+    """
+
+    def __init__(self, place: Place, branch: str, base: str = "") -> None:
+        self.place, self.branch, self.base = place, branch, base
 
     async def _git(
         self, *args: str, env: Mapping[str, str] | None = None, stdin: bytes = b"", ok: tuple[int, ...] = (0,)
@@ -82,6 +87,8 @@ class GitInside:
             done = await self._run(args, env, stdin)
         if done.code not in ok:
             said = done.stderr.decode(errors="replace").strip()[-2000:]
+            if not await self._holds(self.base):
+                raise CheckoutBroken(f"The checkout's repository is gone or broken: {said}")
             raise FactoryError(
                 f"git {args[0]} in the sandbox: {said or f'exit code {done.code}'}", code="git_inside", log_tail=said
             )
@@ -91,6 +98,16 @@ class GitInside:
         env = ENVIRONMENT | dict(env or {})
         return await self.place.exec(["git", *OPTIONS, *args], env=env, stdin=stdin, timeout=300, max_output=8 << 20)
 
+    async def _holds(self, sha: str) -> bool:
+        """Whether there is a repository, and this commit with its tree in it."""
+        look = ("rev-parse", "--quiet", "--verify", f"{sha}^{{tree}}") if sha else ("rev-parse", "--git-dir")
+        return (await self._run(look, None, b"")).code == 0
+
+    async def _must_hold(self, *commits: str) -> None:
+        for sha in (self.base, *commits):
+            if not await self._holds(sha):
+                raise CheckoutBroken(f"The checkout's repository is gone or broken: it lacks {sha or 'its .git'}.")
+
     async def _hash(self, *args: str, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> str:
         return (await self._git(*args, env=env, stdin=stdin)).strip()
 
@@ -98,14 +115,20 @@ class GitInside:
         """The records of an answer with -z."""
         return [record for record in (await self._git(*args, env=env)).split("\0") if record]
 
-    async def commit(self, parent: str, message: str, *, leave: Mapping[str, str] | None = None) -> Commit:
+    async def commit(
+        self, parent: str, message: str, *, leave: Mapping[str, str] | None = None, parents: Sequence[str] = ()
+    ) -> Commit:
         """The whole tree as one commit on `parent`, whatever the agent did with commits, amends and branches.
 
         Made by commit-tree from an index of its own; afterwards the branch, HEAD and index stand at it, or at the
         parent where nothing has changed. `leave` is what the base's own setup and suites change (`changes`): a file
         that they make anew is left out, and one that the repo has where its content is the same.
+
+        Of a merge `parent` is the commit that the agent was given, with the conflicts in it; the new one takes its
+        place under `parents`, ours first, also where nothing has changed.
         """
         leave = leave or {}
+        await self._must_hold(parent)
         await self._git("read-tree", parent, env=OWN_INDEX)
         repositories = await self._unwrapped(leave)
         await self._git("add", "-A", env=OWN_INDEX)
@@ -120,9 +143,10 @@ class GitInside:
         tree = await self._hash("write-tree", env=OWN_INDEX)
         files = await self._list("diff-tree", "-r", "-z", "--name-only", "--no-ext-diff", parent, tree)
         sha = parent
-        if files:
+        if files or parents:
             said = message.replace("\0", "").encode(errors="replace")
-            sha = await self._hash("commit-tree", tree, "-p", parent, stdin=said)
+            above = [word for each in parents or (parent,) for word in ("-p", each)]
+            sha = await self._hash("commit-tree", tree, *above, stdin=said)
         await self._stand_at(sha)
         return Commit(sha, parent, tuple(files))
 
@@ -201,6 +225,7 @@ class GitInside:
 
     async def reset(self, sha: str) -> None:
         """The tree as it is at `sha`, ignored files kept. Raises FactoryError where the commit is not here."""
+        await self._must_hold()
         await self._git("update-ref", f"refs/heads/{self.branch}", sha)
         await self._git("symbolic-ref", "HEAD", f"refs/heads/{self.branch}")
         await self._git("reset", "-q", "--hard")

@@ -1,14 +1,14 @@
 """Reading a bare repository: commits, trees, files, diffs. Nothing of its configuration or hooks is run."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from . import diff as diffs
 from .diff import Diff
-from .errors import FileTooLarge, GitFailed, MergeConflict, NoSuchFile, NoSuchRef, TooMuchOutput
+from .errors import FileTooLarge, GitFailed, GitTooOld, MergeConflict, NoSuchFile, NoSuchRef, TooMuchOutput
 from .runner import MIB, Output, git
 
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -39,6 +39,19 @@ class Commit(msgspec.Struct, frozen=True):
     at: str  # ISO 8601, the author's time zone
     subject: str
     body: str
+
+
+class Merge(msgspec.Struct, frozen=True):
+    """What git makes of two commits: a tree, in which the files in `conflicts` hold both sides between markers.
+
+    The markers name the two commits. Of what has no lines (a deletion, a binary file) one side stands there alone.
+    """
+
+    ours: str
+    theirs: str
+    tree: str
+    conflicts: tuple[str, ...]
+    says: tuple[str, ...]  # a sentence for each conflict, in git's words
 
 
 class Repository:
@@ -75,6 +88,13 @@ class Repository:
             raise NoSuchRef(ref="HEAD", where=str(self.path))
         return head.stdout.decode().strip()
 
+    async def branches(self, prefix: str) -> dict[str, str]:
+        """Branches whose name begins with `prefix`, which ends with a `/`, each with the commit at which it stands."""
+        ref = self._heads + prefix
+        out = await git(self.path, "for-each-ref", "--format=%(refname) %(objectname)", ref)
+        found = (line.split(" ") for line in out.stdout.decode().splitlines())
+        return {name.removeprefix(self._heads): sha for name, sha in found}
+
     async def files(self, sha: str) -> list[Entry]:
         """Every file at a commit, by path. Raises NoSuchRef."""
         out = await self._at([sha], "ls-tree", "-r", "-z", "-l", "--full-tree")
@@ -88,13 +108,6 @@ class Repository:
         await self.resolve(whole_hash(sha))
         out = await git(self.path, "ls-tree", "-z", "-l", "--full-tree", sha, path)
         entry = _entry(out.stdout.rstrip(b"\0")) if out.stdout else None
-    async def branches(self, prefix: str) -> dict[str, str]:
-        """Branches whose name begins with `prefix`, which ends with a `/`, each with the commit at which it stands."""
-        ref = self._heads + prefix
-        out = await git(self.path, "for-each-ref", "--format=%(refname) %(objectname)", ref)
-        found = (line.split(" ") for line in out.stdout.decode().splitlines())
-        return {name.removeprefix(self._heads): sha for name, sha in found}
-
         if entry is None or not entry.is_file or entry.path != path:
             raise missing
         if entry.size > max_bytes:
@@ -141,21 +154,55 @@ class Repository:
         commits = zip(*[iter(words)] * 7, strict=False)
         return [Commit(sha, parents.split(), *rest) for sha, parents, *rest in commits]
 
+    async def behind(self, sha: str, tip: str) -> int:
+        """How many commits `tip` holds that `sha` lacks. Raises NoSuchRef."""
+        for each in (sha, tip):
+            await self.resolve(whole_hash(each))
+        return int((await git(self.path, "rev-list", "--count", f"{sha}..{tip}")).stdout)
+
+    async def try_merge(self, ours: str, theirs: str) -> Merge:
+        """Merges two commits without a branch or a checkout; nothing but objects is written.
+
+        No driver, filter or attribute of the repository has a say. Raises NoSuchRef, GitTooOld (before git 2.38).
+        """
+        command = ("merge-tree", "--write-tree", "--allow-unrelated-histories", "--name-only", "-z")
+        try:
+            out = await self._at([ours, theirs], *command, ok=(0, 1))
+        except GitFailed as error:
+            if error.status == 129:  # it knows no such option
+                raise GitTooOld(command=command[0]) from error
+            raise
+        tree, *rest = out.stdout.decode(errors="replace").split("\0")
+        end = rest.index("")  # after the paths, or where nothing follows
+        return Merge(ours, theirs, tree, tuple(rest[:end]), tuple(_conflicts(rest[end + 1 :])))
+
+    async def commit_tree(self, tree: str, parents: Sequence[str], message: str, name: str, email: str) -> str:
+        """Writes a commit that no ref names yet. Raises NoSuchRef."""
+        above = [word for parent in parents for word in ("-p", await self.resolve(whole_hash(parent)))]
+        who: dict[str, str] = {}
+        for role in ("AUTHOR", "COMMITTER"):
+            who |= {f"GIT_{role}_NAME": name, f"GIT_{role}_EMAIL": email}
+        made = await git(self.path, "commit-tree", whole_hash(tree), *above, stdin=message.encode(), env=who)
+        return made.stdout.decode().strip()
+
     async def merge(self, branch: str, sha: str, message: str, author: str) -> str:
         """Puts a merge commit of `branch` and `sha` on `branch` and returns it. Raises MergeConflict, NoSuchRef."""
         tip = await self.resolve(f"refs/heads/{branch}")
-        flags = ("--write-tree", "--name-only", "--no-messages", "-z")
-        tried = await self._at([tip, sha], "merge-tree", *flags, ok=(0, 1))
-        tree, *paths = tried.stdout.decode(errors="replace").rstrip("\0").split("\0")
-        if tried.status:
-            raise MergeConflict(branch=branch, sha=sha, paths=", ".join(paths))
-        who: dict[str, str] = {}
-        for role in ("AUTHOR", "COMMITTER"):
-            who |= {f"GIT_{role}_NAME": author, f"GIT_{role}_EMAIL": f"{author}@localhost"}
-        made = await git(self.path, "commit-tree", tree, "-p", tip, "-p", sha, stdin=message.encode(), env=who)
-        merged = made.stdout.decode().strip()
+        tried = await self.try_merge(tip, sha)
+        if tried.conflicts:
+            raise MergeConflict(branch=branch, sha=sha, paths=", ".join(tried.conflicts))
+        merged = await self.commit_tree(tried.tree, [tip, sha], message, author, f"{author}@localhost")
         await git(self.path, "update-ref", f"refs/heads/{branch}", merged, tip)
         return merged
+
+    async def with_markers(self, sha: str, merge: Merge) -> list[str]:
+        """The files at `sha` in which a marker of this merge is left, by path. Raises NoSuchRef."""
+        await self.resolve(whole_hash(sha))
+        markers = (f"^<<<<<<< {merge.ours}", f"^>>>>>>> {merge.theirs}")
+        wanted = [word for marker in markers for word in ("-e", marker)]
+        out = await git(self.path, "grep", "-l", "-z", "-I", "--full-name", *wanted, sha, ok=(0, 1))
+        found = out.stdout.decode(errors="replace").split("\0")
+        return [line.removeprefix(f"{sha}:") for line in found if line]
 
     async def _at(self, commits: Sequence[str], *args: str, ok: Sequence[int] = (0,)) -> Output:
         """A call about commits, whole hashes, which follow `args`. Raises NoSuchRef for one that is not there."""
@@ -174,6 +221,19 @@ def whole_hash(value: str) -> str:
     if not _SHA.fullmatch(value):
         raise NoSuchRef(ref=value[:200], where="full commit hashes")
     return value
+
+
+def _conflicts(fields: Sequence[str]) -> Iterator[str]:
+    """Reads the messages of `git merge-tree -z` (git-merge-tree(1)): a count, as many paths, a kind, a sentence."""
+    left = iter(fields)
+    for count in left:
+        if not count.isdigit():
+            return
+        for _ in range(int(count)):
+            next(left)
+        kind, sentence = next(left), next(left)
+        if kind.startswith("CONFLICT"):
+            yield sentence.strip()
 
 
 def _entry(record: bytes) -> Entry:

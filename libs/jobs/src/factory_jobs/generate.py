@@ -115,6 +115,7 @@ def _both(says: str, event: ev.Event, row: dict[str, Any], states: Collection[St
 _FAULT = ev.Faulted(failure=Failure(blame="factory", code="bug", message=""))
 _LAST_TRY, _LAST_ROUND, _LAST_PLACE = {"attempt": machine.TRIES}, {"round": 5}, {"losses": machine.LOSSES - 1}
 _STOP = "gate rejected, budget stopped"
+_PROVING = {"verify": True, "work_sha": "theirs", "proved_sha": "first", "pr": Pull(number=7, url="", head="theirs")}
 _MERGED = Case(says="merged", event=ev.Merged(), later=True)
 
 CASES: dict[str, list[Case]] = {
@@ -141,6 +142,16 @@ CASES: dict[str, list[Case]] = {
         Case(says="reopened at the proved commit", event=ev.Reopened(head="first")),
         Case(says="reopened at another commit", event=ev.Reopened(head="theirs")),
         Case(says="a person pushed", event=ev.PersonPushed(head="theirs")),
+        Case(
+            says="a person pushed again", event=ev.PersonPushed(head="newer"), row=_PROVING, states=LINE[1:], later=True
+        ),
+        Case(
+            says="a person took a push back",
+            event=ev.PersonPushed(head="first"),
+            row=_PROVING,
+            states=LINE[1:],
+            later=True,
+        ),
     ],
     "the sweep": [
         Case(says="sandbox lost", event=ev.SandboxLost(reason="")),
@@ -274,6 +285,7 @@ def _errands() -> str:
         "cleanup": "everything of a placement goes; the row says how it went",
         "reset_sandbox": "later work was dropped, so the sandbox shows the proved commit again",
         "close_pr": "the pull request of a cancelled job is closed",
+        "set_statuses": "what the forge says of a commit is what the records say",
     }
     rows = [(_code(kind), owner, does[kind]) for kind, owner in ERRAND_OWNER.items()]
     return f"""## Errands

@@ -149,9 +149,11 @@ PHASES: dict[State, Phase] = {
     ),
     S.VIDEO_RECORDED: Phase(
         owner=R.BUILDER,
-        does="(risk gate) pushes exactly work_sha, opens or refreshes the pull request, statuses pending",
+        does="(risk gate) pushes exactly work_sha, opens or refreshes the pull request, statuses pending; "
+        "a base that has moved and conflicts is merged in the next round",
         say="Opening the pull request",
         to=S.PR_OPENED,
+        back=S.IMPLEMENTATION_IN_PROGRESS,
         placed=True,
     ),
     S.PR_OPENED: Phase(
@@ -187,11 +189,16 @@ NODE_ROLES = frozenset({R.ENVKEEPER, R.BUILDER, R.RECORDER})  # these work where
 class Errand(msgspec.Struct, frozen=True, kw_only=True):
     """Work beside the state, written by the transition's own statement."""
 
-    kind: str  # cleanup | close_pr | reset_sandbox
+    kind: str  # cleanup | close_pr | reset_sandbox | set_statuses
     data: dict[str, Any] = {}
 
 
-ERRAND_OWNER: dict[str, Role] = {"cleanup": R.ENVKEEPER, "reset_sandbox": R.ENVKEEPER, "close_pr": R.BUILDER}
+ERRAND_OWNER: dict[str, Role] = {
+    "cleanup": R.ENVKEEPER,
+    "reset_sandbox": R.ENVKEEPER,
+    "close_pr": R.BUILDER,
+    "set_statuses": R.BUILDER,
+}
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -289,7 +296,8 @@ def _fell_back(job: Job, phase: Phase, event: ev.FellBack, now: datetime) -> Mov
             sha=job.work_sha or "",
             options=[["mend", "Mend it"], ["leave", "Leave it"]],
         )
-        return _to_ready(job, {**event.facts, "verify": False, "waiting": asks, "attempt": 1})
+        changes = {**event.facts, "verify": False, "waiting": asks, "attempt": 1}
+        return _to_ready(job, changes, errands=_unfinished(job))
     if job.round >= job.rounds_max:
         return _end(job, out_of_rounds(job), facts=event.facts)
     back = phase.back if job.sandbox else S.PLANNED  # it may have been lost in review
@@ -322,7 +330,8 @@ def _end(job: Job, failure: Failure, *, facts: dict[str, Any] | None = None, fen
     changes: dict[str, Any] = {**(facts or {}), "failure": failure, "waiting": None}
     if job.proved:
         return _to_proved(job, changes, fence=fence)
-    return Move(to=S.FAILED, set=changes | _cleanup(job), errands=_cleanups(job), fence=fence, release=True)
+    errands = _cleanups(job) + _unfinished(job)
+    return Move(to=S.FAILED, set=changes | _cleanup(job), errands=errands, fence=fence, release=True)
 
 
 # ── ways to ready, and out of the line ────────────────────────────────────────
@@ -339,7 +348,17 @@ def _to_ready(job: Job, changes: dict[str, Any], *, errands: tuple[Errand, ...] 
 def _to_proved(job: Job, changes: dict[str, Any], *, fence: bool = False) -> Move:
     """Later work is dropped; the sandbox shows the proved commit again."""
     reset = (Errand(kind="reset_sandbox", data={"sha": job.proved_sha}),) if job.sandbox else ()
-    return _to_ready(job, changes | _at_proved(job), errands=reset, fence=fence)
+    return _to_ready(job, changes | _at_proved(job), errands=reset + _unfinished(job), fence=fence)
+
+
+def _unfinished(job: Job) -> tuple[Errand, ...]:
+    """Where the forge shows checks of a commit as pending that nobody will end any more, they are set right."""
+    shown = job.verify or State(job.state) in {S.PR_OPENED, S.REVIEW_RUNNING}
+    return (_statuses(job.work_sha),) if shown else ()
+
+
+def _statuses(sha: str | None) -> Errand:
+    return Errand(kind="set_statuses", data={"sha": sha})
 
 
 def _at_proved(job: Job) -> dict[str, Any]:
@@ -359,8 +378,9 @@ def _next_request(job: Job) -> dict[str, Any]:
     }
 
 
-def _reenter(to: State, changes: dict[str, Any]) -> Move:
-    return Move(to=to, set={"attempt": 1, "waiting": None, "failure": None, **changes}, fence=True, release=True)
+def _reenter(to: State, changes: dict[str, Any], *, errands: tuple[Errand, ...] = ()) -> Move:
+    begun = {"attempt": 1, "waiting": None, "failure": None, **changes}
+    return Move(to=to, set=begun, errands=errands, fence=True, release=True)
 
 
 def _cleanup(job: Job) -> dict[str, Any]:
@@ -406,7 +426,7 @@ def _lost(job: Job, event: ev.SandboxLost) -> Move | None:
     losses = {"losses": job.losses + 1}
     if job.losses + 1 >= LOSSES and job.proved:
         changes = gone | losses | _at_proved(job) | {"failure": failure, "waiting": None}
-        return _to_ready(job, changes, errands=errands, fence=True)
+        return _to_ready(job, changes, errands=errands + _unfinished(job), fence=True)
     if job.losses + 1 >= LOSSES:
         return _end(job, failure, facts=losses, fence=True)
     changes = gone | losses | {"attempt": min(job.attempt + 1, TRIES)}
@@ -433,7 +453,7 @@ def _follow_up(job: Job) -> Move | None:
         case S.READY_FOR_HUMAN_REVIEW:
             return _reenter(S.RECEIVED, _next_request(job))
         case S.FAILED:
-            return _reenter(S.RECEIVED, _next_request(job) | _fresh_place())
+            return _reenter(S.RECEIVED, _next_request(job) | _fresh_place() | _fresh_base(job))
         case S.MERGED | S.CANCELLED:
             raise Illegal("a message to a job that has ended is a new job")
         case state:
@@ -454,12 +474,17 @@ def _fresh_place() -> dict[str, Any]:
     return {"placement": None, "sandbox": None, "node": None, "cleanup": None}
 
 
+def _fresh_base(job: Job) -> dict[str, Any]:
+    """Where nothing was made that could be kept, a new try begins at the base branch as it is by then."""
+    return {"base_sha": None, "work_sha": None} if job.work_sha in {None, job.base_sha} else {}
+
+
 def _retry(job: Job) -> Move | None:
     if job.state != S.FAILED:
         return None
     more = job.round + job.snapshot.get("rounds", 5) if job.round >= job.rounds_max else job.rounds_max
     entry = S.PLANNED if job.planned_no == job.request_no else S.RECEIVED
-    return _reenter(entry, _fresh_place() | {"rounds_max": more, "losses": 0})
+    return _reenter(entry, _fresh_place() | _fresh_base(job) | {"rounds_max": more, "losses": 0})
 
 
 def _answered(job: Job, event: ev.Answered) -> Move | None:
@@ -483,6 +508,8 @@ def _answered(job: Job, event: ev.Answered) -> Move | None:
 
 def _forge(job: Job, event: ev.Merged | ev.Closed | ev.Reopened | ev.PersonPushed, now: datetime) -> Move | None:
     state = State(job.state)
+    if isinstance(event, ev.PersonPushed):
+        return _person_pushed(job, event.head)
     if job.pr is None:
         return None
     match event:
@@ -506,14 +533,24 @@ def _forge(job: Job, event: ev.Merged | ev.Closed | ev.Reopened | ev.PersonPushe
             if event.head == job.proved_sha:
                 return _to_ready(job, {"pr": pr} | _at_proved(job) | _fresh_place())
             return _pushed(job, event.head, {"pr": pr, **_fresh_place()})
-        case ev.PersonPushed():
-            if state is not S.READY_FOR_HUMAN_REVIEW or event.head in {job.proved_sha, job.pr.head}:
-                return None  # known; in mid-round builder meets it when it pushes
-            return _pushed(job, event.head, {"pr": msgspec.structs.replace(job.pr, head=event.head)})
+
+
+def _person_pushed(job: Job, head: str) -> Move | None:
+    """At ready, and while a commit of theirs is proved: work of ours is not lost by it, so nothing is asked."""
+    proving = job.verify and State(job.state) in WORKING
+    if not proving and (job.pr is None or job.state != S.READY_FOR_HUMAN_REVIEW):
+        return None  # in mid-round builder meets it when it pushes
+    if head == (job.pr.head if job.pr else job.work_sha):
+        return None  # known
+    pull = {"pr": msgspec.structs.replace(job.pr, head=head)} if job.pr else {}
+    if head == job.proved_sha:  # what was pushed after it is taken back
+        return _to_proved(job, {**pull, "waiting": None, "failure": None}, fence=True)
+    return _pushed(job, head, pull)
 
 
 def _pushed(job: Job, head: str, changes: dict[str, Any]) -> Move:
-    return _reenter(S.PLANNED, {"verify": True, "work_sha": head, **changes})
+    """A person's commit is proved; until then the forge shows its checks as open."""
+    return _reenter(S.PLANNED, {"verify": True, "work_sha": head, **changes}, errands=(_statuses(head),))
 
 
 # ── the sweep ─────────────────────────────────────────────────────────────────

@@ -38,6 +38,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     proved: bool
     spent: dict[str, Any]
     at: datetime
+    merges: str | None = None  # what else the commit builds on
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,8 +172,9 @@ class Records(Queries):
         proved: bool | None = None,
         spent: dict[str, Any] | None = None,
     ) -> None:
+        merges: str | None = None,
         """What is known of the job's present round; None keeps what stands."""
-        facts = (commit, parent, outcome, summary, feedback, bundle, proved, spent)
+        facts = (commit, parent, outcome, summary, feedback, bundle, proved, spent, merges)
         await self.run("put_round", job.id, job.request_no, job.round, *facts)
 
     async def rounds(self, job_id: str) -> list[Round]:

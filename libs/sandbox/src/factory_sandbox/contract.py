@@ -9,6 +9,7 @@ from typing import Any
 
 from .client import Sandbox
 
+UNSUPERVISED = frozenset({"supervisor_gone", "rebooted", "moved"})  # codes of a status that still names one
 EXITS = {0: "done", 1: "failed", 2: "invalid", 3: "not ready", 4: "refused", 130: "interrupted"}
 
 
@@ -86,6 +87,24 @@ class Contract:
                 "error": {"code": "no_json", "message": f"factory {verb} answered no JSON", "log_tail": text[-4000:]}
             }
         return Answer(verb, done.code, data if isinstance(data, dict) else {}, stderr)
+
+    async def start(self, ports: tuple[int, int], worktree: str, *, timeout: float = 1500) -> Answer:
+        """`factory start`, under a supervisor that the sandbox keeps. Raises SandboxError."""
+        options = ["--port-range", f"{ports[0]}-{ports[1]}", "--worktree-id", worktree]
+        async with await self.sandbox.spawn(["factory", "supervise", *options], keep=True, pipe=False):
+            return await self.run("start", "--attach", *options, timeout=timeout)
+
+    async def restart(self, ports: tuple[int, int], worktree: str, *, timeout: float = 900) -> Answer:
+        """`factory restart`; where no supervisor lives any more, since somebody has stopped the app, a start."""
+        answer = await self.run("restart", timeout=timeout)
+        if answer.ok or await self._supervised():
+            return answer
+        return await self.start(ports, worktree, timeout=timeout)
+
+    async def _supervised(self) -> bool:
+        """What a repo's own implementation of the contract does not say is taken for granted."""
+        status = await self.run("status", timeout=60)
+        return status.error_code not in UNSUPERVISED and bool(status.data.get("supervisor", True))
 
     def _hear(self, stream: str, data: bytes) -> None:
         if stream == "stderr" and self.say:

@@ -1,19 +1,33 @@
 """Wires builder together."""
 
-from factory_chassis.service import Service
-from factory_jobs.job import Job
-from factory_jobs.machine import Role
-from factory_jobs.store import Errand
+from __future__ import annotations
 
-from .handlers import Handlers, close_pull
+from factory_chassis.service import Service
+from factory_jobs.machine import Role
+
+from .errands import Errands
+from .handlers import Handlers
 from .settings import Settings
 
 
+class Builder(Service):
+    """Does the work of a job's round, and its errands at the forge."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.states = Handlers(settings)
+        self.chores = Errands(self.states.forges, settings.public_url)
+        super().__init__(
+            "builder",
+            settings,
+            role=Role.BUILDER,
+            handlers=self.states.by_state(),
+            errands=self.chores.by_kind(),
+        )
+
+    async def connect(self) -> None:
+        await super().connect()
+        self.chores.records = self.records
+
+
 def build_app(settings: Settings) -> Service:
-    handlers = Handlers(settings)
-
-    async def close(errand: Errand, job: Job) -> str:
-        """The job was cancelled: its pull request is closed."""
-        return await close_pull(handlers.forges, errand.data, job.repo)
-
-    return Service("builder", settings, role=Role.BUILDER, handlers=handlers.by_state(), errands={"close_pr": close})
+    return Builder(settings)

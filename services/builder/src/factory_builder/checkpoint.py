@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from factory_chassis.work import Work
+from factory_forge.errors import NoSuchRef
 from factory_forge.git import Mirror
 from factory_forge.inside import GitInside
 from factory_jobs.errors import FactoryError
@@ -30,13 +32,19 @@ async def key_of(work: Work, sha: str) -> str | None:
     return next((r.bundle for r in reversed(rounds) if r.commit == sha and r.bundle), None)
 
 
-async def apply(work: Work, git: GitInside, mirror: Mirror) -> bool:
-    """Puts the sandbox's tree to the job's newest commit. False where it stands there already."""
+async def apply(work: Work, git: GitInside, mirror: Mirror, *, known: Collection[str] = ()) -> bool:
+    """Puts the sandbox's tree to the job's newest commit. False where it stands there already.
+
+    What lies in the tree beside that commit is work that was stopped, and goes; `known` paths are the base's own.
+    """
     job = work.job
     target = job.work_sha or job.base_sha
     assert target is not None and job.base_sha is not None
     if await git.head() == target:
-        return False
+        if set(await git.dirt()) <= set(known):
+            return False
+        await git.reset(target)
+        return True
     if target == job.base_sha:
         await git.reset(target)
         return True
@@ -80,8 +88,6 @@ async def _from_mirror(mirror: Mirror, sha: str, base: str) -> bytes:
 
 async def into_mirror(work: Work, mirror: Mirror, sha: str) -> None:
     """The trusted mirror gets the commit from its bundle, or has it from the forge. Raises BundleRefused by name."""
-    job = work.job
-    assert job.base_sha is not None
     key = await key_of(work, sha)
     if key is None:
         await mirror.fetch()
@@ -89,4 +95,16 @@ async def into_mirror(work: Work, mirror: Mirror, sha: str) -> None:
     with tempfile.TemporaryDirectory() as d:
         bundle = Path(d) / "checkpoint.bundle"
         await work.artifacts.get_file(key, bundle)
-        await mirror.import_bundle(bundle, ref=job.id, expect=sha, base=job.base_sha)
+        await mirror.import_bundle(bundle, ref=work.job.id, expect=sha, base=await _root(work, mirror, sha))
+
+
+async def _root(work: Work, mirror: Mirror, sha: str) -> str:
+    """The commit that the rounds which led here began at: the base, or what a person has pushed, on whatever history."""
+    assert work.job.base_sha is not None
+    parents = {r.commit: r.parent for r in await work.records.rounds(work.job.id) if r.commit and r.parent}
+    while sha in parents:
+        sha = parents.pop(sha)
+    try:
+        return await mirror.resolve(sha)
+    except NoSuchRef:  # it was taken off the branch, and this mirror has never seen it: the bundle holds it, too
+        return work.job.base_sha

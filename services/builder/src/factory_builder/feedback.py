@@ -47,6 +47,12 @@ def environment(verb: str, error: str, tail: str | list[str]) -> str:
     return f"After your change `factory {verb}` fails: {said}\n```\n{clip(tail, TAIL)}\n```"
 
 
+NO_REPOSITORY = (
+    "In your last turn the checkout's `.git` was deleted or broken, and all that you had done is lost with it: you have a "
+    "fresh checkout now. Leave `.git` alone; the factory makes the commits."
+)
+
+
 def before(rounds: Sequence[Round], request_no: int, round_no: int) -> str | None:
     """What this round has to mend: how the one before it ended, and what was found since."""
     of_request = [r for r in rounds if r.request_no == request_no]

@@ -10,17 +10,20 @@ from factory_chassis import metrics
 from factory_chassis.plan import Plan
 from factory_chassis.work import Work
 from factory_forge import git as forge_git
-from factory_forge.errors import BundleRefused
+from factory_forge.ended import ended as over
+from factory_forge.errors import BundleRefused, CheckoutBroken
 from factory_forge.forges import Forges
 from factory_forge.inside import GitInside
 from factory_jobs import events as ev
 from factory_jobs.errors import FactoryError, OutsideError
 from factory_jobs.machine import State
+from factory_jobs.records import Round
 from factory_sandbox.client import Sandbox, node_key
 from factory_sandbox.contract import Answer, Contract
 from factory_sandbox.handle import Handle
 
-from . import checkpoint, feedback, prompt, proof, publish, turn
+from . import checkpoint, feedback, merging, prompt, proof, publish, turn
+from .merging import Merging
 from .settings import Settings
 
 FAILED_TURNS = frozenset({"model_error", "login_needed", "agent_died", "protocol"})  # the outside's, not the work's
@@ -46,7 +49,7 @@ class Handlers:
 
     def _git(self, work: Work) -> GitInside:
         assert work.job.branch is not None
-        return GitInside(self._sandbox(work), work.job.branch)
+        return GitInside(self._sandbox(work), work.job.branch, work.job.base_sha or "")
 
     def _contract(self, work: Work) -> Contract:
         return Contract(self._sandbox(work), work.stage.write)
@@ -65,7 +68,8 @@ class Handlers:
     async def dev_environment_ready(self, work: Work) -> ev.Event:
         """Applies the checkpoint where there is one; the app then runs what it holds."""
         await checkpoint.restore_scenarios(work, self._sandbox(work))
-        if await checkpoint.apply(work, self._git(work), await self._mirror(work)):
+        known = await self._base_changes(work)
+        if await checkpoint.apply(work, self._git(work), await self._mirror(work), known=known):
             problem = await self._renew_app(work)
             if problem is not None and not work.job.verify:  # a person's commit is judged in the next state
                 work.log.warning("the checkpoint's app does not get ready; the agent is told", why=problem.error)
@@ -76,22 +80,31 @@ class Handlers:
     async def implementation_in_progress(self, work: Work) -> ev.Event:
         """One round: the agent's turn, the commit, the app renewed. A round that has its commit needs no agent."""
         job = work.job
+        rounds = await work.records.rounds(job.id)
+        stand = next((r for r in rounds if (r.request_no, r.round) == (job.request_no, job.round)), None)
         parent = job.work_sha or job.base_sha
         assert parent is not None
-        stand = next(
-            (r for r in await work.records.rounds(job.id) if (r.request_no, r.round) == (job.request_no, job.round)),
-            None,
-        )
         if stand and stand.outcome == "unproved" and stand.parent:
             parent = stand.parent  # a round that was cut short goes on from its tree, as one commit
         if job.verify or (stand and stand.commit and stand.commit == job.work_sha and stand.outcome != "unproved"):
             return await self._after_round(work, job.work_sha or parent)
+        git = self._git(work)
         if job.attempt > 1:  # whoever had the round before may have died in the middle of a write
-            await self._git(work).reset(job.work_sha or parent)
-        ended = await self._turn(work, parent)
-        commit = await self._commit(work, parent, await self._plan(work), ended)
+            await git.reset(job.work_sha or parent)
+        merge = await merging.begin(work, git, await self._mirror(work), parent, rounds)
+        if await self._holds_as_it_is(work, merge, rounds):
+            if merge is None:
+                return await self._after_round(work, parent)
+            ended = Turn(stop_reason="merged")
+        else:
+            ended = await self._turn(work, parent, merge)
+        try:
+            commit = await self._commit(work, parent, await self._plan(work), ended, merge)
+        except CheckoutBroken:
+            await work.records.put_round(job, feedback=feedback.NO_REPOSITORY)
+            raise
         problem = _turn_problem(ended)
-        if commit != parent and (refused := await self._refused(work, commit)):
+        if commit != parent and (refused := await self._refused(work, commit, merge)):
             await work.records.put_round(job, outcome="refused", feedback=refused)
             return ev.FellBack(feedback=refused)  # work_sha stays: the next round's commit leaves this one out
         if problem is not None:
@@ -106,7 +119,16 @@ class Handlers:
         await work.noted("the round's commit", work_sha=commit)  # whoever has to go on from here calls no agent again
         return await self._after_round(work, commit)
 
-    async def _turn(self, work: Work, parent: str) -> Turn:
+    async def _holds_as_it_is(self, work: Work, merge: Merging | None, rounds: list[Round]) -> bool:
+        """Whether the round before held, and nothing new is asked of an agent: what is merged in needs proof alone."""
+        job = work.job
+        if job.round == 1 or job.work_sha is None or (merge and merge.merge.conflicts):
+            return False
+        here = {None, f"round:{job.request_no}.{job.round}"}
+        heard = any(r.read_by in here for r in await work.records.requests(job.id))
+        return not heard and feedback.before(rounds, job.request_no, job.round) is None
+
+    async def _turn(self, work: Work, parent: str, merge: Merging | None) -> Turn:
         """The agent's turn; on SIGTERM its tree is saved as an unproved checkpoint before the lease is handed back."""
         job, records = work.job, work.records
         preset = turn.preset_of(job.snapshot.get("agent") or "claude")
@@ -123,6 +145,7 @@ class Handlers:
             feedback=feedback.before(await records.rounds(job.id), job.request_no, job.round),
             steers=[r.text for r in requests if (r.read_by or "").startswith(f"round:{job.request_no}.")]
             + [r.text for r in unread],
+            merge=merge.told() if merge else None,
         )
         sandbox = self._sandbox(work)
         work.log.info("agent's turn", agent=preset.label, round=job.round, of=job.rounds_max)
@@ -134,7 +157,7 @@ class Handlers:
             )
         except asyncio.CancelledError:
             if work.stopping == "sigterm":
-                await self._save_unproved(work, parent)
+                await self._save_unproved(work, parent, merge)
             raise
         metrics.AGENT_ROUNDS.labels(ended.problem or "none").inc()
         await records.mark_read(job.id, f"round:{job.request_no}.{job.round}", unread)
@@ -143,11 +166,13 @@ class Handlers:
         )
         return ended
 
-    async def _save_unproved(self, work: Work, parent: str) -> None:
+    async def _save_unproved(self, work: Work, parent: str, merge: Merging | None) -> None:
         async with asyncio.timeout(self.settings.stop_grace / 2):
             git = self._git(work)
             leave = await self._base_changes(work)
-            commit = await git.commit(parent, f"Unproved work of round {work.job.round}\n", leave=leave)
+            made_of, parents = (merge.given, merge.parents) if merge else (parent, ())
+            message = f"Unproved work of round {work.job.round}\n"
+            commit = await git.commit(made_of, message, leave=leave, parents=parents)
             if commit.files:
                 bundle = await checkpoint.save(work, git, commit.sha)
                 await work.records.put_round(
@@ -155,18 +180,20 @@ class Handlers:
                 )
                 work.facts["work_sha"] = commit.sha
 
-    async def _commit(self, work: Work, parent: str, plan: Plan, ended: Turn) -> str:
+    async def _commit(self, work: Work, parent: str, plan: Plan, ended: Turn, merge: Merging | None = None) -> str:
         """Setup first (what it changes belongs to the round), then the round's one commit and its checkpoint."""
         git = self._git(work)
         setup = await self._contract(work).run("setup", timeout=1500)
         if not setup.ok:
             work.log.warning("setup fails after the round", why=setup.error)
-        title = (
-            plan.title if work.job.round == 1 and work.job.request_no == 1 else f"{plan.title} (round {work.job.round})"
-        )
+        first = work.job.round == 1 and work.job.request_no == 1
+        title = plan.title if first else f"{plan.title} (round {work.job.round})"
+        if merge and ended.stop_reason == "merged":
+            title = f"Merge {merge.merge.theirs[:12]} into {work.job.branch}"
         message = f"{title}\n\n{ended.message.strip()[:2000]}\n\nFactory-Job: {work.job.id}\n"
-        commit = await git.commit(parent, message, leave=await self._base_changes(work))
-        if not commit.files:
+        made_of, parents = (merge.given, merge.parents) if merge else (parent, ())
+        commit = await git.commit(made_of, message, leave=await self._base_changes(work), parents=parents)
+        if commit.sha == parent:
             return parent
         bundle = await checkpoint.save(work, git, commit.sha)
         await work.records.put_round(
@@ -187,13 +214,14 @@ class Handlers:
         assert work.job.base_sha is not None
         return (await work.records.base(work.job.repo, work.job.base_sha) or {}).get("dirt") or {}
 
-    async def _refused(self, work: Work, sha: str) -> str | None:
-        """What the mirror does not let in, said while the agent can still mend it."""
+    async def _refused(self, work: Work, sha: str, merge: Merging | None = None) -> str | None:
+        """What the mirror does not let in, and a merge that is none, said while the agent can still mend it."""
+        mirror = await self._mirror(work)
         try:
-            await checkpoint.into_mirror(work, await self._mirror(work), sha)
+            await checkpoint.into_mirror(work, mirror, sha)
         except BundleRefused as e:
             return f"Your change cannot be taken: {e.message}. {e.hint}".strip()
-        return None
+        return await merging.fault(mirror, merge, sha) if merge else None
 
     async def _after_round(self, work: Work, sha: str) -> ev.Event:
         """The app has to get ready again with the change in it."""
@@ -205,13 +233,16 @@ class Handlers:
         return ev.Done(facts={"work_sha": sha})
 
     async def _renew_app(self, work: Work) -> Answer | None:
-        """setup, restart, status; the first that fails."""
-        contract = self._contract(work)
-        for verb, seconds in (("setup", 1500), ("restart", 900), ("status", 60)):
-            answer = await contract.run(verb, timeout=seconds)
-            if not answer.ok:
-                return answer
-        return None
+        """setup, restart, status; the first that fails. An app that the agent has stopped is started."""
+        contract, sandbox = self._contract(work), work.job.sandbox
+        assert sandbox is not None
+        low, high = sandbox.ports
+        answer = await contract.run("setup", timeout=1500)
+        if answer.ok:
+            answer = await contract.restart((low, high), work.job.id)
+        if answer.ok:
+            answer = await contract.run("status", timeout=60)
+        return None if answer.ok else answer
 
     async def tests_running(self, work: Work) -> ev.Event:
         """All suites at work_sha."""
@@ -242,11 +273,23 @@ class Handlers:
         return ev.FellBack(feedback=said)
 
     async def video_recorded(self, work: Work) -> ev.Event:
-        """The risk gate; then exactly work_sha is pushed, and the pull request says what was proved."""
-        forge = await self.forges.connect(work.job.repo)
-        mirror = await self._mirror(work)
-        assert work.job.work_sha is not None
-        await checkpoint.into_mirror(work, mirror, work.job.work_sha)
+        """The risk gate; then exactly work_sha is pushed, and the pull request says what was proved.
+
+        Where git cannot merge it into the base branch as that is by now, a round brings the two together first, while
+        there is one left: a person could not merge the pull request either.
+        """
+        job = work.job
+        assert job.work_sha is not None
+        forge, mirror = await self.forges.connect(job.repo), await self._mirror(work)
+        if job.pr is not None and (ended := over(await forge.pull(job.pr.number))) is not None:
+            return ended
+        await mirror.fetch()
+        await checkpoint.into_mirror(work, mirror, job.work_sha)
+        await work.records.put_round(job, feedback="")  # it held: what was said to it before is over
+        if not job.verify and job.round < job.rounds_max:
+            clash = await merging.clash(work, mirror, job.work_sha)
+            if clash is not None:
+                return ev.FellBack(feedback=clash)
         return await publish.publish(work, mirror, forge)
 
 
@@ -259,13 +302,3 @@ def _turn_problem(ended: Turn) -> str | None:
     if ended.problem == "permission_denied":
         return f"You were not allowed to: {', '.join(ended.denied)}. Find another way."
     return f"Your last turn ended early: {ended.detail or ended.problem}."
-
-
-async def close_pull(forges: Forges, errand_data: dict[str, Any], repo: str) -> str:
-    """The errand of a cancelled job: its pull request is closed."""
-    forge = await forges.connect(repo)
-    number = int(errand_data["number"])
-    pull = await forge.pull(number)
-    if pull.state == "open":  # a merged one cannot be closed, and intake hears of it
-        pull = await forge.close_pull(number)
-    return pull.state

@@ -40,6 +40,7 @@ def build(
     sandbox: Sandbox | None,
     feedback: str | None,
     steers: Sequence[str] = (),
+    merge: str | None = None,
 ) -> str:
     """The whole prompt of one turn. Every round stands alone: an agent that was started anew knows as much."""
     criteria = "\n".join(f"- {c.id}: {c.text}" for c in plan.criteria)
@@ -55,6 +56,8 @@ def build(
     ]
     if steers:
         parts.append("# What people have said since\n\n" + "\n\n".join(steers))
+    if merge:
+        parts.append(f"# Two lines of work\n\n{merge}")
     if feedback:
         parts.append(f"# What did not hold after the last round\n\n{feedback}\n\nMend this first.")
     return "\n\n".join(parts) + "\n"

@@ -1,4 +1,8 @@
-"""Push and pull request: exactly the proved commit, the text from records, statuses pending until the review."""
+"""Push and pull request: exactly the proved commit, the text from records, statuses pending until the review.
+
+A person's commit that was proved is on the branch already and is never pushed: where the branch has left it meanwhile,
+what is there now is what counts.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +11,37 @@ from typing import Any
 from factory_chassis import asking
 from factory_chassis.work import Work
 from factory_forge import body, risk
+from factory_forge.basis import basis_of
 from factory_forge.diff import Diff
 from factory_forge.errors import NotFastForward
-from factory_forge.forge import PROOF, Forge, PullRequest, Status
+from factory_forge.forge import Forge, PullRequest
 from factory_forge.git import Mirror
 from factory_jobs import events as ev
+
+from .statuses import statuses
 
 
 async def publish(work: Work, mirror: Mirror, forge: Forge) -> ev.Event:
     """Risk gate → push → pull request → labels → statuses. Every step can be done again and happens once."""
     job = work.job
-    assert job.work_sha and job.base_sha and job.branch
-    diff = await mirror.diff(job.base_sha, job.work_sha)
-    if (gate := await _risk_gate(work, diff)) is not None:
+    assert job.work_sha and job.branch
+    basis = await basis_of(mirror, work.project.base, job.work_sha)
+    if job.verify:
+        tip = await forge.tip(job.branch)
+        if tip is not None and tip != job.work_sha:
+            return ev.PersonPushed(head=tip)
+    elif (gate := await _risk_gate(work, basis.diff)) is not None:
         return gate
     try:
         await _push(work, mirror, forge)
     except NotFastForward as e:
         return _somebody_pushed(e)
-    proof = await body.gather(work.records, job, mirror, work.public_url)
+    proof = await body.gather(work.records, job, mirror, basis, work.public_url)
     text = body.render(proof)
-    base = work.project.base or await mirror.default_branch()
-    pull = await _pull(work, forge, base, text, body.labels(proof))
+    pull = await _pull(work, forge, basis.name, text, body.labels(proof))
     await forge.set_labels(pull.number, body.labels(proof))
-    await _statuses(work, forge, proof)
+    for status in statuses(job, job.work_sha, proof.evidence, work.public_url):
+        await forge.set_status(status)
     await work.keep("report", "pull-request.md", text.encode(), commit=job.work_sha)
     work.log.info("pull request", number=pull.number, url=pull.url, head=pull.head_sha[:12])
     facts = {"number": pull.number, "url": pull.url, "head": job.work_sha, "draft": pull.draft, "state": pull.state}
@@ -80,23 +91,6 @@ async def _pull(work: Work, forge: Forge, base: str, text: str, labels: list[str
         work.may_act()
         pull = await forge.update_pull(pull.number, body=text)
     return pull
-
-
-async def _statuses(work: Work, forge: Forge, proof: body.Proof) -> None:
-    job = work.job
-    assert job.work_sha
-    page = f"{work.public_url.rstrip('/')}/jobs/{job.id}"
-    for context in PROOF:
-        kind = {"factory/tests": "suites", "factory/browser": "browser"}.get(context)
-        found = proof.evidence.get(kind) if kind else None
-        state, says = (
-            ("pending", "waiting for the review") if found is None else ("success" if found.ok else "failure", "")
-        )
-        if found is not None and kind == "suites":
-            says = ", ".join(f"{s['suite']}: {s.get('passed', 0)} passed" for s in found.data["suites"])[:140]
-        if found is not None and kind == "browser":
-            says = f"{sum(bool(r.get('ok')) for r in found.data.get('results', []))} scenarios hold"
-        await forge.set_status(Status(sha=job.work_sha, context=context, state=state, description=says, url=page))  # type: ignore[arg-type]
 
 
 def _somebody_pushed(e: NotFastForward) -> ev.Asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from factory_artifacts.store import ArtifactStore
 from factory_chassis.line import Line
+from factory_forge.errors import CheckoutBroken
 from factory_forge.forge import Deployment, preview_of
 from factory_forge.forges import Forges
 from factory_forge.inside import GitInside
@@ -62,10 +63,14 @@ class Errands:
         if job.state != State.READY_FOR_HUMAN_REVIEW or job.sandbox is None or job.proved_sha != sha or not job.branch:
             return "no longer asked for"
         sandbox = self.places.open(job.sandbox, job.lease_epoch)
-        await GitInside(sandbox, job.branch).reset(sha)
+        try:
+            await GitInside(sandbox, job.branch, job.base_sha or "").reset(sha)
+        except CheckoutBroken as e:  # by the work that was dropped: there is nothing to put back
+            await self.line.apply(job, ev.SandboxLost(reason=str(e)), actor="envkeeper")
+            return "the place is given up"
         contract = Contract(sandbox)
-        for verb in ("setup", "restart"):
-            answer = await contract.run(verb, timeout=900)
-            if not answer.ok:
-                return f"{verb}: {answer.error}"
-        return "done"
+        answer = await contract.run("setup", timeout=900)
+        if answer.ok:
+            low, high = job.sandbox.ports
+            answer = await contract.restart((low, high), job.id)
+        return "done" if answer.ok else f"{answer.verb}: {answer.error}"

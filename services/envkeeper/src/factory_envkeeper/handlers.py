@@ -94,9 +94,7 @@ class Handlers:
 
     async def _start(self, work: Work, contract: Contract, sandbox: Facts) -> None:
         low, high = sandbox.ports
-        options = ["--port-range", f"{low}-{high}", "--worktree-id", work.job.id]
-        async with await contract.sandbox.spawn(["factory", "supervise", *options], keep=True, pipe=False):
-            _hold(await contract.run("start", "--attach", *options, timeout=1500), "The app did not start")
+        _hold(await contract.start((low, high), work.job.id), "The app did not start")
 
     def _contract(self, work: Work) -> Contract:
         assert work.job.sandbox is not None

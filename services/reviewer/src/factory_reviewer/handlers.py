@@ -8,7 +8,9 @@ import msgspec
 from factory_chassis.work import Work
 from factory_forge import body
 from factory_forge import git as forge_git
+from factory_forge.basis import Basis, basis_of
 from factory_forge.diff import Diff
+from factory_forge.ended import ended
 from factory_forge.forge import Forge, Status
 from factory_forge.forges import Forges
 from factory_jobs import events as ev
@@ -32,10 +34,14 @@ class Handlers:
     async def review_running(self, work: Work) -> ev.Event:
         """Reads the diff as the forge has it, says its verdict, and lets the pull request out of draft."""
         job = work.job
-        assert job.pr is not None and job.base_sha is not None and job.proved_sha is not None
+        assert job.pr is not None and job.proved_sha is not None
+        forge = await self.forges.connect(job.repo)
+        if (over := ended(await forge.pull(job.pr.number))) is not None:
+            return over
         mirror = await self.forges.mirror(self.settings.node_dir, job.repo)
         await mirror.fetch()
-        diff = await mirror.diff(job.base_sha, job.proved_sha)
+        basis = await basis_of(mirror, work.project.base, job.proved_sha)
+        diff = basis.diff
         plan = await work.records.plan(job.id, job.request_no) or {}
         findings = rules.review(diff, likely=plan.get("files", []), asked=plan.get("problem", ""))
         said = verdict.verdict_of(findings)
@@ -47,8 +53,7 @@ class Handlers:
             "by": "rules",
         }
         await work.records.add_evidence(job, job.proved_sha, "review", said != "request_changes", data)
-        forge = await self.forges.connect(job.repo)
-        await self._refresh(work, forge, mirror, ok=said != "request_changes")
+        await self._refresh(work, forge, mirror, basis, ok=said != "request_changes")
         facts: dict[str, Any] = {"verdict": verdict.WORDS[said]}
         work.log.info("reviewed", verdict=said, findings=len(findings))
         if said == "request_changes":
@@ -84,11 +89,11 @@ class Handlers:
 
         await work.outside(marker, {"number": job.pr.number, "sha": job.proved_sha}, act, look)
 
-    async def _refresh(self, work: Work, forge: Forge, mirror: forge_git.Mirror, *, ok: bool) -> None:
+    async def _refresh(self, work: Work, forge: Forge, mirror: forge_git.Mirror, basis: Basis, *, ok: bool) -> None:
         """The pull request's text with the verdict in it, and the review's status."""
         job = work.job
         assert job.pr is not None and job.proved_sha is not None
-        proof = await body.gather(work.records, job, mirror, work.public_url)
+        proof = await body.gather(work.records, job, mirror, basis, work.public_url)
         text = body.render(proof)
         work.may_act()
         if (await forge.pull(job.pr.number)).body != text:

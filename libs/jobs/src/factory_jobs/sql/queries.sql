@@ -134,13 +134,14 @@ SELECT request_no, plan, at FROM plans WHERE job_id = $1 ORDER BY request_no;
 
 -- name: put_round
 -- What is known of a round grows; null keeps what stands.
-INSERT INTO rounds (job_id, request_no, round, commit, parent, outcome, summary, feedback, bundle, proved, spent)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10::boolean, false), coalesce($11::jsonb, '{}'))
+INSERT INTO rounds (job_id, request_no, round, commit, parent, outcome, summary, feedback, bundle, proved, spent, merges)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10::boolean, false), coalesce($11::jsonb, '{}'), $12)
 ON CONFLICT (job_id, request_no, round) DO UPDATE SET
     commit = coalesce(excluded.commit, rounds.commit), parent = coalesce(excluded.parent, rounds.parent),
     outcome = coalesce(excluded.outcome, rounds.outcome), summary = coalesce(excluded.summary, rounds.summary),
     feedback = coalesce(excluded.feedback, rounds.feedback), bundle = coalesce(excluded.bundle, rounds.bundle),
-    proved = coalesce($10::boolean, rounds.proved), spent = coalesce($11::jsonb, rounds.spent);
+    proved = coalesce($10::boolean, rounds.proved), spent = coalesce($11::jsonb, rounds.spent),
+    merges = coalesce(excluded.merges, rounds.merges);
 
 -- name: rounds
 -- All rounds of a job in order.

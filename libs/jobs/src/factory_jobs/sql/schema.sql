@@ -108,6 +108,7 @@ CREATE TABLE rounds (
     proved     boolean NOT NULL DEFAULT false,
     spent      jsonb NOT NULL DEFAULT '{}',
     at         timestamptz NOT NULL DEFAULT now(),
+    merges     text,                          -- what else the commit builds on: a person's push, or the moved base
     PRIMARY KEY (job_id, request_no, round)
 );
 
@@ -165,7 +166,7 @@ CREATE TABLE effects (
 CREATE TABLE errands (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     job_id          text NOT NULL REFERENCES jobs (id),
-    kind            text NOT NULL CHECK (kind IN ('cleanup', 'close_pr', 'reset_sandbox')),
+    kind            text NOT NULL CHECK (kind IN ('cleanup', 'close_pr', 'reset_sandbox', 'set_statuses')),
     node            text,
     data            jsonb NOT NULL DEFAULT '{}',
     lease_owner     text,
@@ -281,7 +282,8 @@ BEGIN
                 p_data || jsonb_build_object('set', coalesce(m->'set', '{}'), 'request_no', new.request_no,
                                              'round', new.round, 'attempt', new.attempt));
     INSERT INTO errands (job_id, kind, node, data)
-        SELECT p_id, e->>'kind', CASE WHEN e->>'kind' = 'close_pr' THEN NULL ELSE coalesce(e->'data'->>'node', new.node, old.node) END,
+        SELECT p_id, e->>'kind', CASE WHEN e->>'kind' IN ('close_pr', 'set_statuses') THEN NULL
+                                      ELSE coalesce(e->'data'->>'node', new.node, old.node) END,
                coalesce(e->'data', '{}')
         FROM jsonb_array_elements(coalesce(m->'errands', '[]')) e;
     RETURN NEXT new;
