@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from .runner import Credentials
 if TYPE_CHECKING:
     from .github_client import Client
 
+FRESH_S = 300.0  # a repository's name and default branch are asked for again after this
 AUTHOR, REVIEWER = "software-factory", "software-factory-reviewer"
 
 
@@ -26,10 +28,17 @@ class Forges:
         """`public_url` is console's: the pages of the local forge lie there."""
         self.public_url, self.github = public_url, github or GitHubSite()
         self._clients: dict[tuple[str, str], Client] = {}
+        self._opened: dict[Client, tuple[Forge, float]] = {}  # with when, monotonic
 
     @classmethod
     def of(cls, settings: Any) -> Forges:
         """By a service's settings (`factory_chassis.settings.Settings`, which this member does not import)."""
+        if settings.replay:
+            from .recording import RecordingForges
+
+            return RecordingForges(
+                settings.public_url, settings.database_url.get_secret_value(), GitHubSite.of(settings)
+            )
         return cls(settings.public_url, GitHubSite.of(settings))
 
     async def connect(self, repo: str, *, reviewer: bool = False) -> Forge:
@@ -56,16 +65,23 @@ class Forges:
         return await mirror_of(node_dir / "mirrors", self.github.url_of(name), access)
 
     async def _on_github(self, name: str, *, reviewer: bool) -> Forge:
-        from .github import GitHubForge  # PyGithub costs a second and 27 MB, which only those pay who have GitHub
-
         author = self._client(self._identity(self.github.author, name, "account", "FACTORY_GITHUB"), name)
         if not reviewer:
-            return await GitHubForge.open(author)
+            return await self._open(author)
         prefix = "FACTORY_GITHUB_REVIEWER"
         second = self._client(self._identity(self.github.reviewer, name, "reviewer", prefix), name)
         if (login := await second.login()) == await author.login():
             raise SameIdentity(login=login)
-        return await GitHubForge.open(second)
+        return await self._open(second)
+
+    async def _open(self, client: Client) -> Forge:
+        from .github import GitHubForge  # PyGithub costs a second and 27 MB, which only those pay who have GitHub
+
+        forge, since = self._opened.get(client, (None, 0.0))
+        if forge is None or time.monotonic() - since > FRESH_S:
+            forge = await GitHubForge.open(client)
+            self._opened[client] = forge, time.monotonic()
+        return forge
 
     def _identity(self, given: Identity | None, name: str, role: str, prefix: str) -> Identity:
         if given is None:

@@ -487,6 +487,8 @@ def _state(pull: Pull) -> PullStates:
 def _pull(pull: Pull) -> PullRequest:
     if not pull.number:  # a redirect of a POST, which PyGithub takes for an answer
         raise ValueError("no pull request in the answer")
+    state = _state(pull)
+    by = _login(pull.merged_by) if state == "merged" and pull.completed else ""  # a list does not say it
     return PullRequest(
         number=pull.number,
         url=pull.html_url,
@@ -496,7 +498,8 @@ def _pull(pull: Pull) -> PullRequest:
         title=pull.title,
         body=pull.body or "",
         draft=bool(pull.draft),
-        state=_state(pull),
+        state=state,
+        merged_by=by,
         labels=[label.name for label in pull.labels],
         author=_login(pull.user),
     )
