@@ -12,7 +12,7 @@ from factory_forge import body
 from factory_forge.basis import Basis
 from factory_forge.body import Proof
 from factory_forge.diff import Diff, FileChange
-from factory_forge.forge import BODY_MAX
+from factory_forge.forge import BODY_MAX, PROOF
 from factory_forge.git import Mirror
 from factory_forge.risk import Risk
 from factory_jobs.job import Job, Pull, Sandbox
@@ -386,6 +386,39 @@ def test_labels() -> None:
     assert all(0 < len(label) <= 50 for label in found)
 
 
+def test_labels_of_people_stay() -> None:
+    """What people have put there is kept; of the project and the risk there is one word, the present one."""
+    there = ["bug", "factory-generated", "risk:low", "project:old"]
+    assert body.labels(proof(), there) == [*body.labels(proof()), "bug"]
+
+
+def test_sticky_comment() -> None:
+    """How the newest proof stands, a line each, from the same records."""
+    text = body.comment(proof())
+    assert f"| commit | `{WORK}`, request 1, round 3 |" in text
+    assert "| tests | unit: passed, api: red as on the base |" in text
+    assert "| browser | 1 of 2 scenarios hold |" in text
+    assert f"| video | [video.mp4](http://factory:8080/a/jabcdefghi2/{'c' * 64}/video.mp4) |" in text
+    assert "| preview | http://localhost:2000 — on the factory's machine only. |" in text
+    assert "| reviewer | **commented** — 1 warning. |" in text
+    assert "(http://factory:8080/jobs/jabcdefghi2)" in text
+    early = body.comment(proof(evidence={}, artifacts=[]))
+    for kind in ("tests", "browser", "video"):
+        assert f"| {kind} | none for this commit |" in early
+    assert "| reviewer | The review by the second bot is under way. |" in early
+    hostile = body.comment(everywhere("a | b\n## Reviewer\n@everyone " * 3000))
+    assert len(hostile) <= 10_000 and "@everyone" not in hostile and "\n## " not in hostile
+
+
+def test_every_section_is_documented() -> None:
+    """docs/pull-request.md says of each where it comes from, and of every status, label and setting."""
+    text = (Path(__file__).parents[3] / "docs/pull-request.md").read_text()
+    rows = re.findall(r"^\| \*\*(.+?)\*\* \| .+ \| .+ \|$", text, re.M)
+    assert rows == TITLES
+    for word in (*PROOF, *body.LABELS, "project:<name>", "risk:<level>", "FACTORY_GITHUB_APP_KEY"):
+        assert f"`{word}`" in text
+
+
 # ── texts of others ───────────────────────────────────────────────────────────
 
 
@@ -404,6 +437,11 @@ def test_labels() -> None:
         (r"\[x](y)", r"\\\[x\](y)"),
         ("@everyone @org/team a@b.c", "@&#8203;everyone @&#8203;org/team a@&#8203;b.c"),
         ("fixes #12", "fixes #&#8203;12"),
+        ("closes acme/app#12", "closes acme/app#&#8203;12"),
+        ("Closes https://github.com/acme/app/issues/12", "C&#8203;loses https://github.com/acme/app/issues/12"),
+        ("resolved: https://x.example/1", "r&#8203;esolved: https://x.example/1"),
+        ("fixes GH-12 and the closed door", "fixes GH-&#8203;12 and the closed door"),
+        ("`closes https://x.example/1`", "`closes https://x.example/1`"),
         ("# Heading", r"\# Heading"),
         ("> quote", r"\> quote"),
         ("- item", r"\- item"),
@@ -573,6 +611,12 @@ def test_as_long_as_a_forge_takes() -> None:
     assert len(text) <= BODY_MAX
     assert text.startswith("<!-- factory-job: jabcdefghi2 -->\n")
     assert "x" * 64_000 not in text
+    assert list(sections(text)) == TITLES
+    calls = proof(requests=[request("@a " * 500)] * 10, rounds=[a_round(n, "@a " * 500) for n in range(1, 11)])
+    text = body.render(calls)
+    assert BODY_MAX - 20_000 < len(text) <= BODY_MAX and list(sections(text)) == TITLES
+    assert "… the rest is on the job's page." in sections(text)["Summary"]
+    assert f"`{WORK}`" in sections(text)["Provenance"]
     short = body.render(proof(requests=[request("x" * 20_000)] * 60, rounds=[a_round(1, "y" * 4000)] * 40))
     assert list(sections(short)) == TITLES
     assert "50 earlier messages are on the job's page." in short

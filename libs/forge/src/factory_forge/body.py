@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import urllib.parse
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -16,14 +17,14 @@ from factory_jobs.records import Artifact, Evidence, Records, Request, Round
 
 from .basis import Basis
 from .diff import Diff, FileChange
-from .forge import BODY_MAX
+from .forge import BODY_MAX, LABEL_MAX
 from .repository import Repository
 from .risk import Level, Risk, assess, level
 
 # https://docs.github.com/en/communities/using-templates-to-encourage-useful-issues-and-pull-requests
 TEMPLATE = re.compile(r"(\.github/|docs/)?pull_request_template\.(md|txt)", re.I)
-LABEL_MAX = 50  # characters, GitHub's limit
 LABELS = ("factory-generated", "needs-human-review")
+OURS = ("project:", "risk:")  # how labels begin that say one thing at a time
 WHERE = "the agent's own sandbox, without isolation from this machine (provider: local)"
 
 
@@ -86,17 +87,19 @@ async def _template(repository: Repository, sha: str) -> str:
     return (await repository.read(sha, nearest.path, 64_000)).decode(errors="replace")
 
 
-def labels(proof: Proof) -> list[str]:
-    """Created on demand: what it is, what it needs, whose it is, how risky."""
+def labels(proof: Proof, there: Iterable[str] = ()) -> list[str]:
+    """Created on demand: what it is, what it needs, whose it is, how risky; and those that people have put `there`."""
     job = proof.job
     found = [*LABELS, f"project:{job.project}", f"risk:{proof.level}", *job.snapshot.get("labels", [])]
+    found += [label for label in there if not label.startswith(OURS)]
     return list(dict.fromkeys(label.strip()[:LABEL_MAX] for label in found if label.strip()))
 
 
 def render(proof: Proof) -> str:
-    """The body as Markdown, no longer than a forge takes: the repo's own template gives way first."""
-    parts = [
-        f"<!-- factory-job: {proof.job.id} -->",  # first, so that nothing before it can swallow it
+    """The body as Markdown, no longer than a forge takes: the repo's own template gives way first, then the
+    longest sections."""
+    first = f"<!-- factory-job: {proof.job.id} -->"  # so that nothing before it can swallow it
+    sections = [
         _request(proof),
         _section("Problem", paragraphs(proof.plan.get("problem", ""))),
         _section("Summary", _summary(proof)),
@@ -110,9 +113,50 @@ def render(proof: Proof) -> str:
         _section("Rollback", _rollback(proof)),
         _section("Provenance", _provenance(proof)),
     ]
-    ours = "\n\n".join(parts) + "\n"
+    ours = "\n\n".join([first, *sections]) + "\n"
     with_template = f"{ours}\n{proof.template.strip()}\n" if proof.template.strip() else ours
-    return with_template if len(with_template) <= BODY_MAX else ours[:BODY_MAX]
+    if len(with_template) <= BODY_MAX:
+        return with_template
+    if len(ours) <= BODY_MAX:
+        return ours
+    return "\n\n".join([first, *_fitted(sections, BODY_MAX - len(first))]) + "\n"
+
+
+def comment(proof: Proof) -> str:
+    """The one comment that is edited in place: how the newest proof stands, in a few lines."""
+    job = proof.job
+    suites, browser = proof.evidence.get("suites"), proof.evidence.get("browser")
+    results = browser.data.get("results", []) if browser else []
+    rows = {
+        "commit": f"`{job.work_sha}`, request {job.request_no}, round {job.round}",
+        "tests": ", ".join(f"{plain(s['suite'])}: {_result(s)}" for s in suites.data["suites"]) if suites else "",
+        "browser": f"{sum(bool(r.get('ok')) for r in results)} of {len(results)} scenarios hold" if browser else "",
+        "video": ", ".join(f"[{plain(a.name)}]({proof.link(a)})" for a in proof.newest("video")[:1]),
+        "preview": _preview(proof).splitlines()[0],
+        "reviewer": _review(proof).splitlines()[0],
+    }
+    lines = [f"| {name} | {cell(says) or 'none for this commit'} |" for name, says in rows.items()]
+    page = f"{proof.public_url.rstrip('/')}/jobs/{job.id}"
+    return _cut("\n".join([f"[The newest proof]({page})", "", "| | |", "|---|---|", *lines]), 10_000)
+
+
+def _fitted(sections: list[str], room: int) -> list[str]:
+    """Each has an equal share of `room`, and of what shorter ones leave of theirs."""
+    fitted = dict.fromkeys(range(len(sections)), "")  # in order
+    for left, n in zip(range(len(sections), 0, -1), sorted(fitted, key=lambda n: len(sections[n])), strict=True):
+        fitted[n] = _cut(sections[n], room // left - 2)  # two line ends stand before each
+        room -= len(fitted[n]) + 2
+    return list(fitted.values())
+
+
+def _cut(section: str, limit: int) -> str:
+    """At the end of a line; where that would leave less than half of it, between words."""
+    if len(section) <= limit:
+        return section
+    rest = "\n\n… the rest is on the job's page."
+    kept = section[: limit - len(rest)]
+    line = kept.rfind("\n")
+    return kept[: line if line > limit // 2 else max(line, kept.rfind(" "))] + rest
 
 
 def _section(title: str, text: str) -> str:
@@ -127,9 +171,12 @@ _UNSEEN = re.compile(
 _URL = r"https?://[^\s<>\[\]()`\"'|\\]+"
 _TOKEN = re.compile(
     r"(?P<kept>(?<!`)(?P<fence>`{1,3})(?!`)(?:(?!<!--)[^`\n])+(?P=fence)(?!`)|" + _URL + r")|"
+    r"(?P<closes>\b(?i:close[sd]?|fix(?:e[sd])?|resolve[sd]?)(?=[\s:]+https?://))|(?P<issue>\bGH-(?=\d))|"
     r"(?P<active>[\\`*\[\]<~]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|@(?=\w)|#(?=\d))"
 )
-# An empty character after @ and # keeps a forge from calling people and from linking, or closing, issues.
+# An empty character after @ and # keeps a forge from calling people and from linking, or closing, issues; it also
+# stands after GH- and in the words that would close the issue whose address follows.
+# https://docs.github.com/en/issues/tracking-your-work-with-issues/using-issues/linking-a-pull-request-to-an-issue
 _ENTITIES = {"<": "&lt;", "&": "&amp;", "@": "@&#8203;", "#": "#&#8203;"}
 _BLOCK = re.compile(r"^(\d*)([.)](?=\s|$)|[-+](?=[-\s]|$)|[#>=|:])")  # what begins a heading, list, table …
 _ITEM = re.compile(r"\s*(?P<mark>[-*+•]|\d{1,3}[.)])\s+(?P<text>\S.*)")
@@ -138,8 +185,16 @@ _ITEM = re.compile(r"\s*(?P<mark>[-*+•]|\d{1,3}[.)])\s+(?P<text>\S.*)")
 def plain(text: str) -> str:
     """One line that shows `text` as it was written. Code spans and web addresses stay what they are."""
     text = _UNSEEN.sub("", " ".join(text.split()))
-    shown = _TOKEN.sub(lambda m: m["kept"] or _ENTITIES.get(m["active"]) or f"\\{m['active']}", text)
+    shown = _TOKEN.sub(_inert, text)
     return _BLOCK.sub(r"\1\\\2", shown)
+
+
+def _inert(token: re.Match[str]) -> str:
+    if token["closes"]:
+        return f"{token[0][0]}&#8203;{token[0][1:]}"
+    if token["issue"]:
+        return f"{token[0]}&#8203;"
+    return token["kept"] or _ENTITIES.get(token["active"]) or f"\\{token['active']}"
 
 
 def paragraphs(text: str, limit: int = 1500) -> str:
@@ -258,16 +313,19 @@ def _tests(proof: Proof) -> str:
     for s in suites.data["suites"]:
         was = before.get(s["suite"])
         base = "not run" if was is None else f"{was.get('passed', 0)} passed, {was.get('failed', 0)} failed"
-        result = "passed" if s.get("ok") else ("failed" if s["counts"] else "red as on the base")
-        if s.get("missing"):
-            result = "did not run"
         counts = f"{s.get('passed', 0)} | {s.get('failed', 0)} | {s.get('skipped', 0)} | {s.get('seconds', 0):.1f}"
-        rows.append(f"| {cell(plain(s['suite']))} | {result} | {counts} | {base} |")
+        rows.append(f"| {cell(plain(s['suite']))} | {_result(s)} | {counts} | {base} |")
     known = sorted({k for s in suites.data["suites"] for k in s.get("known", [])})
     more = f" and {len(known) - NAMES} more" if len(known) > NAMES else ""
     listed = ", ".join(code(name) for name in known[:NAMES])
     note = f"\n\nRed on the base already, not counted: {listed}{more}." if known else ""
     return "\n".join(rows) + note
+
+
+def _result(suite: dict[str, Any]) -> str:
+    if suite.get("missing"):
+        return "did not run"
+    return "passed" if suite.get("ok") else ("failed" if suite["counts"] else "red as on the base")
 
 
 def _preview(proof: Proof) -> str:
