@@ -332,7 +332,7 @@ async def test_a_cancel_whose_end_was_not_written_is_not_done_twice(
             await desk.said(said)
     assert (await store.get(job.id)).state == "ready_for_human_review"
 
-    assert await desk.said(said) == Answer(words.STOPPED)
+    assert await desk.said(said) == Answer(words.STOPPED, job_id=job.id)
     assert await desk.said(said) is None
 
     after = await store.get(job.id)
@@ -598,6 +598,21 @@ async def test_a_reply_to_the_bots_own_message_finds_its_job(intake: Poll, store
     await records.shown(job.id, str(PILOT), "status", status.message_id, 1, "status")
 
     assert (await asked(ada, "and blue", reply_to=status.message_id)).text == says(words.FOLLOWED)
+
+
+async def test_a_reply_to_an_answer_is_about_its_job(intake: Poll, store: Store, ada: Person):
+    """What the bot said about a job stands for it too, whatever the person answers to."""
+    job, message = await job_of(ada, store, state="implementation_in_progress", round=1)
+    noted = await asked(ada, "use a darker red", reply_to=message)
+    again = await asked(ada, "no, lighter", reply_to=noted.message_id)
+    assert again.text == words.STEERED
+    status = await asked(ada, "/status", reply_to=again.message_id)
+    assert job.id in status.text
+
+    await put(store, job.id, **READY)
+    thanked = await asked(ada, "thanks", reply_to=status.message_id)
+    assert (await asked(ada, "/fix and blue", reply_to=thanked.message_id)).text == says(words.FOLLOWED)
+    assert [j.id for j in await store.jobs()] == [job.id]
 
 
 # ── gates and questions ───────────────────────────────────────────────────────

@@ -24,7 +24,7 @@ from factory_chassis.broker import Publisher, build_broker
 from factory_chassis.line import Line
 from factory_chassis.settings import BadSettings
 from factory_ctl.embedded import Postgres
-from factory_forge.forge import PROOF, Forge, Look, PullRequest
+from factory_forge.forge import Forge, Look, PullRequest
 from factory_forge.forges import AUTHOR, Forges
 from factory_forge.local import LocalForge
 from factory_intake.app import Intake
@@ -276,21 +276,24 @@ async def test_opened_again_at_another_commit_is_proved_first(
     assert (job.verify, job.work_sha, job.proved_sha) == (True, theirs, ready.proved_sha)
 
 
-async def test_a_push_at_ready_is_proved_and_its_checks_are_open(
-    pool: asyncpg.Pool, store: Store, repo: Repo, forge: LocalForge, ready: Job
-):
-    """Same pull request, their commit; the forge shows that nothing of it is proved yet."""
+async def test_a_push_at_ready_is_proved(pool: asyncpg.Pool, store: Store, repo: Repo, ready: Job):
+    """Same pull request, their commit, told once; and a further one while that is proved."""
     forges = Journaled()
     async with watching(pool, forges):
-        theirs = repo.push("factory/red", "better")
+        first = repo.push("factory/red", "better")
         job = await reach(store, ready.id, "planned")
-        await role.until(lambda: forge.statuses(theirs), what="statuses")
         await looked(forges.journal)
+        assert (job.verify, job.work_sha, job.pr and job.pr.head) == (True, first, first)
+        assert await role.kinds(store, job.id) == ["created", "person_pushed"]
 
-    assert (job.verify, job.work_sha, job.pr and job.pr.head) == (True, theirs, theirs)
-    statuses = await forge.statuses(theirs)
-    assert {(s.context, s.state) for s in statuses} == {(context, "pending") for context in PROOF}
-    assert await role.kinds(store, job.id) == ["created", "person_pushed"]
+        second = repo.push("factory/red", "better still")
+        await role.until(lambda: _at(store, ready.id, second), what="the second push is told")
+
+    assert await role.kinds(store, job.id) == ["created", "person_pushed", "person_pushed"]
+
+
+async def _at(store: Store, job_id: str, sha: str) -> bool:
+    return (await store.get(job_id)).work_sha == sha
 
 
 async def test_a_push_in_mid_round_waits_for_ready(pool: asyncpg.Pool, store: Store, repo: Repo, ready: Job):

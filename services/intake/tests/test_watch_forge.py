@@ -78,6 +78,20 @@ def test_our_own_push_that_is_not_written_yet_is_no_push(state: State):
     assert news(job(state), pull(head=THEIRS), THEIRS) is None
 
 
+@pytest.mark.parametrize("state", sorted(WORKING), ids=str)
+def test_a_push_while_theirs_is_proved_is_news(state: State):
+    """Builder pushes nothing then; the commit that is being proved is known."""
+    proving = job(state, verify=True, work_sha=THEIRS, pr=Pull(number=7, url="u", head=THEIRS))
+    assert news(proving, pull(head=THEIRS), THEIRS) is None
+    assert news(proving, pull(head=HALF), HALF) == ev.PersonPushed(head=HALF)
+
+
+def test_a_push_that_is_taken_back_is_news():
+    """The proved commit is there again."""
+    red = job(READY, work_sha=THEIRS, pr=Pull(number=7, url="u", head=THEIRS))
+    assert news(red, pull(head=PROVED), PROVED) == ev.PersonPushed(head=PROVED)
+
+
 @pytest.mark.parametrize(
     ("repo", "name", "named"),
     [

@@ -236,7 +236,7 @@ class Desk:
             job = await self.line.store.get(job_id)
         except NoSuchJob:
             return None
-        return job if job.project == name else None
+        return job if job.project == name and job.replay_of is None else None
 
     async def _asked(self, job: Job, user: int) -> bool:
         """Whether the job is this user's wish; who steers another's job does not own it."""

@@ -17,12 +17,12 @@ import structlog
 from factory_chassis.line import Line
 from factory_chassis.worker import POSTGRES_AWAY
 from factory_forge.errors import NoSuchPull
-from factory_forge.forge import PROOF, Forge, PullRequest, Status
+from factory_forge.forge import Forge, PullRequest
 from factory_forge.forges import Forges
 from factory_jobs import events as ev
 from factory_jobs.errors import JobError, StoreError
 from factory_jobs.job import Job
-from factory_jobs.machine import State
+from factory_jobs.machine import WORKING, State
 
 log = structlog.get_logger()
 
@@ -32,8 +32,8 @@ LONGEST = 300.0  # seconds between two tries of a forge that does not answer and
 def news(job: Job, pull: PullRequest, head: str) -> ev.Event | None:
     """What the row does not know of its pull request; `head` is where its branch stands.
 
-    Who works on the job pushes to the branch and writes it down later, so a head is news at `ready` alone, where nobody
-    works; in mid-round builder meets a person's push when it pushes itself.
+    Builder pushes to the branch and writes it down later, so a head is news only where it does not push: at `ready`, and
+    while a person's commit is proved. In its rounds it meets a person's push when it pushes itself.
     """
     assert job.pr is not None
     state = State(job.state)
@@ -47,12 +47,8 @@ def news(job: Job, pull: PullRequest, head: str) -> ev.Event | None:
             return ev.Noted(note="pull request closed", facts={"pr": msgspec.to_builtins(closed)})
         case "open" if state is State.CANCELLED:
             return ev.Reopened(head=head)
-        case "open" if state is State.READY_FOR_HUMAN_REVIEW and head not in {
-            job.proved_sha,
-            job.work_sha,
-            job.pr.head,
-        }:
-            return ev.PersonPushed(head=head)
+        case "open" if state is State.READY_FOR_HUMAN_REVIEW or (job.verify and state in WORKING):
+            return ev.PersonPushed(head=head) if head != job.pr.head else None
     return None
 
 
@@ -204,12 +200,4 @@ class WatchForge:
             log.info("the job has moved on", job_id=job.id, found=event.kind, why=str(e))
             return pull
         log.info("the forge says", job_id=job.id, what=event.kind, state=after.state)
-        if after.verify and after.version != job.version:
-            await self._stale(forge, after, head)
         return pull
-
-    async def _stale(self, forge: Forge, job: Job, head: str) -> None:
-        """What was proved was another commit: the checks of this one are open, and the forge shows it."""
-        for context in PROOF:
-            says = f"{(job.proved_sha or '')[:12]} was proved; this commit is being proved"
-            await forge.set_status(Status(sha=head, context=context, state="pending", description=says))
