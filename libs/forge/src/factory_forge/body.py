@@ -122,6 +122,11 @@ def render(proof: Proof) -> str:
     return "\n\n".join([first, *_fitted(sections, BODY_MAX - len(first))]) + "\n"
 
 
+def comment_marker(job_id: str) -> str:
+    """By which the comment is found again."""
+    return f"proof:{job_id}"
+
+
 def comment(proof: Proof) -> str:
     """The one comment that is edited in place: how the newest proof stands, in a few lines."""
     job = proof.job

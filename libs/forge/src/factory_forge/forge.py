@@ -16,7 +16,12 @@ StatusState = Literal["pending", "success", "failure", "error"]
 # Characters, GitHub's limits; every forge here keeps them.
 TITLE_MAX, BODY_MAX, LABEL_MAX, DESCRIPTION_MAX = 256, 65_536, 50, 140
 _MARKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._/-]{0,99}")
-PROOF = ("factory/tests", "factory/browser", "factory/review")  # contexts of what is proved of a commit
+PROOF = (
+    "factory/setup",
+    "factory/tests",
+    "factory/browser",
+    "factory/review",
+)  # contexts of what is proved of a commit
 
 
 class PullRequest(msgspec.Struct, frozen=True, kw_only=True):

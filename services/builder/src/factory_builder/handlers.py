@@ -228,8 +228,10 @@ class Handlers:
         problem = await self._renew_app(work)
         if problem is not None:
             said = feedback.environment(problem.verb, problem.error, problem.tail)
+            await work.records.add_evidence(work.job, sha, "setup", False, {"verb": problem.verb})
             await work.records.put_round(work.job, feedback=said)
             return ev.FellBack(feedback=said, facts={"work_sha": sha})
+        await work.records.add_evidence(work.job, sha, "setup", True, {})
         return ev.Done(facts={"work_sha": sha})
 
     async def _renew_app(self, work: Work) -> Answer | None:

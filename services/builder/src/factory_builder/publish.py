@@ -14,15 +14,16 @@ from factory_forge import body, risk
 from factory_forge.basis import basis_of
 from factory_forge.diff import Diff
 from factory_forge.errors import NotFastForward
-from factory_forge.forge import Forge, PullRequest
+from factory_forge.forge import Deployment, Forge, PullRequest, preview_of
 from factory_forge.git import Mirror
 from factory_jobs import events as ev
+from factory_jobs.job import Job
 
 from .statuses import statuses
 
 
 async def publish(work: Work, mirror: Mirror, forge: Forge) -> ev.Event:
-    """Risk gate → push → pull request → labels → statuses. Every step can be done again and happens once."""
+    """Risk gate → push → pull request → labels, statuses, comment, preview. Each can be done again and happens once."""
     job = work.job
     assert job.work_sha and job.branch
     basis = await basis_of(mirror, work.project.base, job.work_sha)
@@ -39,9 +40,12 @@ async def publish(work: Work, mirror: Mirror, forge: Forge) -> ev.Event:
     proof = await body.gather(work.records, job, mirror, basis, work.public_url)
     text = body.render(proof)
     pull = await _pull(work, forge, basis.name, text, body.labels(proof))
-    await forge.set_labels(pull.number, body.labels(proof))
+    work.may_act()
+    await forge.set_labels(pull.number, body.labels(proof, pull.labels))
     for status in statuses(job, job.work_sha, proof.evidence, work.public_url):
         await forge.set_status(status)
+    await forge.sticky_comment(pull.number, body.comment_marker(job.id), body.comment(proof))
+    await _show_preview(job, forge)
     await work.keep("report", "pull-request.md", text.encode(), commit=job.work_sha)
     work.log.info("pull request", number=pull.number, url=pull.url, head=pull.head_sha[:12])
     facts = {"number": pull.number, "url": pull.url, "head": job.work_sha, "draft": pull.draft, "state": pull.state}
@@ -91,6 +95,16 @@ async def _pull(work: Work, forge: Forge, base: str, text: str, labels: list[str
         work.may_act()
         pull = await forge.update_pull(pull.number, body=text)
     return pull
+
+
+async def _show_preview(job: Job, forge: Forge) -> None:
+    """Where the app runs with this commit."""
+    assert job.work_sha
+    if job.sandbox is None or not job.sandbox.preview_url:
+        return
+    says, url = f"request {job.request_no}, round {job.round}", job.sandbox.preview_url
+    where = preview_of(job.id)
+    await forge.deploy(Deployment(sha=job.work_sha, environment=where, state="success", url=url, description=says))
 
 
 def _somebody_pushed(e: NotFastForward) -> ev.Asked:

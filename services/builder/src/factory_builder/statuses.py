@@ -9,7 +9,7 @@ from factory_jobs.job import Job
 from factory_jobs.machine import WORKING, State
 from factory_jobs.records import Evidence, Records
 
-KINDS = dict(zip(PROOF, ("suites", "browser", "review"), strict=True))  # context → kind of evidence
+KINDS = dict(zip(PROOF, ("setup", "suites", "browser", "review"), strict=True))  # context → kind of evidence
 
 
 def statuses(job: Job, sha: str, evidence: Mapping[str, Evidence], public_url: str) -> list[Status]:
@@ -39,6 +39,8 @@ def _awaited(job: Job, kind: str) -> str:
 
 def _says(one: Evidence) -> str:
     match one.kind:
+        case "setup":
+            return "set up, started and healthy" if one.ok else f"{one.data['verb']} fails"
         case "suites":
             return ", ".join(f"{s['suite']}: {s.get('passed', 0)} passed" for s in one.data["suites"])
         case "browser":

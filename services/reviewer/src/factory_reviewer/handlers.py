@@ -11,7 +11,8 @@ from factory_forge import git as forge_git
 from factory_forge.basis import Basis, basis_of
 from factory_forge.diff import Diff
 from factory_forge.ended import ended
-from factory_forge.forge import Forge, Status
+from factory_forge.errors import LineNotInDiff
+from factory_forge.forge import Forge, LineComment, Status
 from factory_forge.forges import Forges
 from factory_jobs import events as ev
 from factory_jobs.machine import State
@@ -73,15 +74,22 @@ class Handlers:
         reviewer = await self.forges.connect(job.repo, reviewer=True)
         marker = f"review:{job.id}:{job.proved_sha}"
 
-        async def act() -> Any:
+        async def add(comments: list[LineComment]) -> Any:
             return await reviewer.add_review(
                 job.pr.number if job.pr else 0,
                 sha=job.proved_sha or "",
                 verdict=verdict.verdict_of(findings),
                 body=verdict.text(findings, job.proved_sha or ""),
-                comments=verdict.comments(findings, diff),
+                comments=comments,
                 marker=marker,
             )
+
+        async def act() -> Any:
+            try:
+                return await add(verdict.comments(findings, diff))
+            except LineNotInDiff as e:  # GitHub shows no lines of very long files; the text names them all
+                work.log.warning("reviewed without comments on lines", why=e.message)
+                return await add([])
 
         async def look() -> Any | None:
             mine = [r for r in await reviewer.reviews(job.pr.number if job.pr else 0) if r.author == reviewer.author]
@@ -90,7 +98,7 @@ class Handlers:
         await work.outside(marker, {"number": job.pr.number, "sha": job.proved_sha}, act, look)
 
     async def _refresh(self, work: Work, forge: Forge, mirror: forge_git.Mirror, basis: Basis, *, ok: bool) -> None:
-        """The pull request's text with the verdict in it, and the review's status."""
+        """The pull request's text and comment with the verdict in them, and the review's status."""
         job = work.job
         assert job.pr is not None and job.proved_sha is not None
         proof = await body.gather(work.records, job, mirror, basis, work.public_url)
@@ -98,6 +106,7 @@ class Handlers:
         work.may_act()
         if (await forge.pull(job.pr.number)).body != text:
             await forge.update_pull(job.pr.number, body=text)
+        await forge.sticky_comment(job.pr.number, body.comment_marker(job.id), body.comment(proof))
         await work.keep("report", "pull-request.md", text.encode(), commit=job.proved_sha)
         page = f"{work.public_url.rstrip('/')}/jobs/{job.id}"
         state = "success" if ok else "failure"
