@@ -3,6 +3,7 @@
 from .bare import new_repo
 from .door import Call
 from .faults import Fault
+from .person import Person, Refused
 from .server import GitHubServer
 
-__all__ = ["Call", "Fault", "GitHubServer", "new_repo"]
+__all__ = ["Call", "Fault", "GitHubServer", "Person", "Refused", "new_repo"]

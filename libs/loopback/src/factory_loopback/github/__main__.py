@@ -30,6 +30,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="directory that keeps everything but git over a restart")
     parser.add_argument("--repo", action="append", default=[], metavar="OWNER/NAME=DIRECTORY", help="a bare repository")
     parser.add_argument("--token", action="append", default=[], metavar="TOKEN=LOGIN[:PERMISSION]")
+    parser.add_argument("--user", action="append", default=[], metavar="LOGIN[:PERMISSION]", help="without a token")
     parser.add_argument("--app", action="append", default=[], metavar="ID=PUBLIC_KEY_FILE:LOGIN")
     parser.add_argument("--webhook", metavar="URL", help="hears of everything that happens")
     parser.add_argument("--webhook-secret", default="", metavar="SECRET")
@@ -49,6 +50,7 @@ async def serve(options: argparse.Namespace) -> int:
     github = GitHubServer(
         {name: Path(path) for name, path in map(_pair, options.repo)},
         dict(map(_pair, options.token)),
+        users=options.user,
         apps=options.app,
         host=options.host,
         port=options.port,

@@ -75,6 +75,11 @@ class Signature:
     email: str
     date: str  # ISO 8601, UTC
 
+    def environment(self, *roles: str) -> dict[str, str]:
+        """As git's environment variables, for `AUTHOR` and `COMMITTER` where nothing else is said."""
+        named = {"NAME": self.name, "EMAIL": self.email, "DATE": self.date}
+        return {f"GIT_{r}_{what}": text for r in roles or ("AUTHOR", "COMMITTER") for what, text in named.items()}
+
 
 @dataclass(frozen=True)
 class Commit:
@@ -220,9 +225,27 @@ class Bare:
             raise
 
     async def commit_tree(self, tree: str, parents: list[str], message: str, who: Signature) -> str:
-        names = _names("AUTHOR", who) | _names("COMMITTER", who)
         arguments = [word for parent in parents for word in ("-p", parent)]
-        return (await self.git("commit-tree", tree, *arguments, stdin=message.encode(), more=names)).decode().strip()
+        return (
+            (await self.git("commit-tree", tree, *arguments, stdin=message.encode(), more=who.environment()))
+            .decode()
+            .strip()
+        )
+
+    async def with_file(self, commit: str, path: str, data: bytes | None) -> str:
+        """The commit's tree with this file changed, or gone where `data` is None."""
+        with tempfile.TemporaryDirectory(prefix="loopback-github-") as scratch:
+            index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+            await self.git("read-tree", commit, more=index)
+            sha = "0" * 40
+            if data is not None:
+                sha = (await self.git("hash-object", "-w", "--stdin", stdin=data)).decode().strip()
+            line = f"{0 if data is None else 100644} {sha}\t{path}\n"
+            await self.git("update-index", "--add", "--index-info", stdin=line.encode(), more=index)
+            return (await self.git("write-tree", more=index)).decode().strip()
+
+    async def empty_tree(self) -> str:
+        return (await self.git("hash-object", "-w", "-t", "tree", "--stdin")).decode().strip()
 
     @contextlib.asynccontextmanager
     async def worktree(self, sha: str) -> AsyncIterator[Path]:
@@ -238,7 +261,7 @@ class Bare:
     async def rebased(self, onto: str, commits: list[Commit], who: Signature) -> str:
         """The commits again, on another base. Raises GitFailed where they conflict."""
         async with self.worktree(onto) as checkout:
-            await git(checkout, "cherry-pick", *(commit.sha for commit in commits), more=_names("COMMITTER", who))
+            await git(checkout, "cherry-pick", *(commit.sha for commit in commits), more=who.environment("COMMITTER"))
             return (await git(checkout, "rev-parse", "HEAD")).decode().strip()
 
     # Content
@@ -264,12 +287,6 @@ class Bare:
 
     async def blob(self, sha: str) -> bytes:
         return await self.git("cat-file", "blob", sha)
-
-
-def _names(role: str, who: Signature) -> dict[str, str]:
-    """Who is named as AUTHOR or COMMITTER, as git's environment variables."""
-    named = {"NAME": who.name, "EMAIL": who.email, "DATE": who.date}
-    return {f"GIT_{role}_{what}": text for what, text in named.items()}
 
 
 def _commit(record: str) -> Commit:

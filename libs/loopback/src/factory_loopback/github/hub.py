@@ -6,7 +6,7 @@ from typing import Any
 
 from . import refusals
 from .bare import Bare, Signature
-from .records import Comment, Event, Issue, Label, Pull, Repo, now
+from .records import Comment, Event, Hook, Issue, Label, Pull, Repo, Review, now
 from .shapes import PullStats, Shapes, Wire
 from .site import Site
 from .store import Store
@@ -334,6 +334,15 @@ class Hub:
         assert issue
         shown = {"issue": self.shapes.issue(issue), "comment": self.shapes.comment(comment)}
         self._tell(comment.repo, "issue_comment", login, action=action, **shown)
+
+    def tell_review(self, pull: Pull, review: Review) -> None:
+        shown = {"pull_request": self.shapes.pull(pull), "review": self.shapes.review(review)}
+        shown["review"]["state"] = review.state.lower()
+        self._tell(pull.repo, "pull_request_review", review.author, action="submitted", **shown)
+
+    def ping(self, hook: Hook, login: str) -> None:
+        """What a new hook hears first."""
+        self._tell(hook.repo, "ping", login, zen="Keep it logically awesome.", hook_id=hook.id)
 
     async def _tell_push(self, repo: Repo, branch: str, old: str | None, new: str | None, login: str) -> None:
         bare = self.bare(repo)

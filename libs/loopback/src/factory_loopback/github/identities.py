@@ -32,6 +32,7 @@ class Identity:
 
 
 ANYONE = Identity()
+APP = "app:"  # what an operation needs that an app calls as itself, by its JWT
 
 
 class Identities:
@@ -110,6 +111,8 @@ def check(identity: Identity, repo: Repo | None, app_needs: tuple[str, str], peo
     """
     if repo is None:
         raise refusals.not_found()
+    if app_needs[0] == APP.rstrip(":"):
+        return repo
     if identity.app:
         _check_app(identity, repo, *app_needs)
     elif repo.level(identity.login) < max(LEVELS.index(people_need), 1):
@@ -117,6 +120,12 @@ def check(identity: Identity, repo: Repo | None, app_needs: tuple[str, str], peo
             raise refusals.unauthorized("Requires authentication")
         raise refusals.not_found()
     return repo
+
+
+def check_itself(identity: Identity) -> None:
+    """That an app asks as itself. Raises Refusal (401)."""
+    if identity.app is None or identity.grant:
+        raise refusals.unauthorized("A JSON web token could not be decoded")
 
 
 def _check_app(identity: Identity, repo: Repo, name: str, level: str) -> None:

@@ -10,14 +10,14 @@ from . import refusals
 from .bare import Bare
 from .git_shapes import GitShapes
 from .hub import Hub
-from .identities import Identity
+from .identities import APP, Identities, Identity
 from .rates import Rates
 from .records import Issue, Pull, Repo
 from .refusals import Refusal
 from .shapes import Shapes, Wire
 from .store import Store
 
-WITH_SLASHES = ("ref", "path", "branch", "basehead", "name")  # parameters that hold the rest of the address
+REST = {"path": ".*", **dict.fromkeys(("ref", "branch", "basehead", "name"), ".+")}  # the rest, with its slashes
 
 
 @dataclass
@@ -47,6 +47,7 @@ class Ask:
 
     hub: Hub
     rates: Rates
+    identities: Identities
     identity: Identity
     path: dict[str, str]
     query: dict[str, str]
@@ -140,6 +141,11 @@ class Operation:
     def in_repo(self) -> bool:
         return self.path.startswith("/repos/")
 
+    @property
+    def by_app(self) -> bool:
+        """Whether an app asks as itself."""
+        return f"{self.needs[0]}:" == APP
+
 
 OPERATIONS: dict[str, Operation] = {}
 
@@ -190,6 +196,6 @@ class Routes:
 def _pattern(path: str) -> re.Pattern[str]:
     def parameter(found: re.Match[str]) -> str:
         name = found[1]
-        return f"(?P<{name}>.+)" if name in WITH_SLASHES else f"(?P<{name}>[^/]+)"
+        return f"(?P<{name}>{REST.get(name, '[^/]+')})"
 
     return re.compile(re.sub(r"{(\w+)}", parameter, path))

@@ -15,7 +15,7 @@ from . import rates, refusals
 from .door import Call, Door
 from .faults import Fault
 from .hub import Hub
-from .identities import Identities, Identity, check
+from .identities import Identities, Identity, check, check_itself
 from .operation import Answer, Ask, Operation, Page, Routes
 from .rates import Rates
 from .records import Repo
@@ -92,10 +92,12 @@ class Rest:
             raise error
         self._check_request(operation, query, body)
         repo = None
+        if operation.by_app:
+            check_itself(identity)
         if operation.in_repo:
             named = self._hub.repo(f"{parameters['owner']}/{parameters['repo']}")
             repo = check(identity, named, operation.needs, operation.people)
-        ask = Ask(self._hub, self._rates, identity, parameters, query, body, repo)
+        ask = Ask(self._hub, self._rates, self._identities, identity, parameters, query, body, repo)
         try:
             answer = await self._act(operation, ask, repo, f"{self._hub.site.api}{path}")
         except Refusal as error:

@@ -11,14 +11,16 @@ from factory_loopback.errors import BadSetup
 from factory_loopback.journal import Journal
 
 from . import operations as _operations  # registers what REST can do
+from .control import Control
 from .door import Call, Door
 from .faults import Fault, Faults
 from .git_http import GitHttp
 from .graphql import GraphQl
 from .hub import Hub
 from .identities import Identities
+from .person import Person
 from .rates import Rates
-from .records import LEVELS, App, Hook, Repo
+from .records import LEVELS, App, Delivery, Hook, Repo
 from .rest import Rest
 from .spec import Description, description
 from .store import Store
@@ -40,7 +42,8 @@ class GitHubServer:
         git clone http://x-access-token:t0ken@127.0.0.1:PORT/acme/shop.git
 
     repos: `owner/name` to a bare repository, served in place; tokens: token to `login` or `login:permission`, the
-    permission on every repository here (read, write (the default), admin …). With `data` everything is found again at
+    permission on every repository here (read, write (the default), admin …); users: people without a token, likewise
+    `login` or `login:permission`; apps: `ID=PUBLIC_KEY_FILE:LOGIN`. With `data` everything is found again at
     the next start.
     """
 
@@ -49,6 +52,7 @@ class GitHubServer:
         repos: Mapping[str, Path],
         tokens: Mapping[str, str],
         *,
+        users: Iterable[str] = (),
         apps: Iterable[str] = (),
         host: str = "127.0.0.1",
         port: int = 0,
@@ -65,6 +69,9 @@ class GitHubServer:
         self.identities = Identities(self.store, {})
         for token, text in tokens.items():
             self.add_token(token, text)
+        for text in users:
+            login, _, level = text.partition(":")
+            self.add_user(login, level or "write")
         for text in apps:
             self._add_app(text)
         self.faults, self.rates = Faults(), Rates()
@@ -72,6 +79,7 @@ class GitHubServer:
         self.rest = Rest(self.hub, self.identities, self.rates, self.door, Description(description(spec)))
         self._graphql = GraphQl(self.hub, self.identities, self.rates, self.door)
         self._git = GitHttp(self.hub, self.identities, self.door, directory.resolve() / "hooks")
+        self._control = Control(self.hub, self.rest, self.door, self.faults, self.rates)
         self._runner: web.AppRunner | None = None
 
     # Life
@@ -86,7 +94,7 @@ class GitHubServer:
     async def start(self) -> None:
         """Listens; with port 0, `port` and `url` say where afterwards."""
         app = web.Application(client_max_size=READ_LIMIT)
-        for door in (self.rest, self._graphql, self._git):
+        for door in (self._control, self.rest, self._graphql, self._git):
             app.add_routes(door.routes())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
@@ -163,6 +171,17 @@ class GitHubServer:
             self.store.hooks.put(Hook(hook_id, repo.name, url, secret, list(events)))
 
     # A test's hands
+
+    def person(self, login: str, repo: str = "", permission: str = "write") -> Person:
+        """Someone with this permission, in this repository (or the first); see `Person`."""
+        name = repo or next(iter(self.store.repos)).name
+        if self.store.users.get(login) is None:
+            self.add_user(login, permission)
+        return Person(self.url, login, name)
+
+    def redeliver(self, delivery_id: int) -> Delivery:
+        """Sends a webhook's message again; `store.deliveries` has them."""
+        return self.hub.webhooks.redeliver(delivery_id)
 
     def fault(
         self, what: str, method: str = "*", path: str = "**", *, times: int | None = 1, seconds: int = 1

@@ -18,7 +18,6 @@ Wire = dict[str, Any]
 FILE_NAME = "github-rest.json"
 METHODS = ("get", "post", "put", "patch", "delete")
 SAID_ONLY = ("title", "description", "example", "default", "deprecated", "discriminator", "x-github-breaking-changes")
-BARE_LISTS = ("issues/add-labels", "issues/set-labels")  # GitHub takes the labels alone as well, as PyGithub sends them
 FORMATS = FormatChecker(formats=())
 
 
@@ -63,8 +62,7 @@ class Description:
             problem = "it has no body"
         else:
             schema = asked["content"]["application/json"]["schema"]
-            whole = {"labels": body} if name in BARE_LISTS and isinstance(body, list) else body
-            problem = self._problem((name, "request"), schema, whole, "body")
+            problem = self._problem((name, "request"), schema, _as_written(name, body), "body")
         return problem or self._query_problem(described, query)
 
     def answer_problem(self, name: str, status: int, body: Any) -> str | None:
@@ -72,14 +70,13 @@ class Description:
         answers = self._described.get(name, {}).get("responses", {})
         if str(status) not in answers:
             return f"it has no status {status}" if answers and status < 400 else None
-        content = self._resolved(answers[str(status)]).get("content")
-        if body is None or not content:
-            return None if body is None and not content else "it has (or lacks) a body"
+        content = self._resolved(answers[str(status)]).get("content", {}).get("application/json")
+        if content is None:
+            return "it has a body" if body is not None and status < 400 else None
         text = json.dumps([status, body])
         if self._right.get(name) == text:
             return None
-        schema = next(iter(content.values()))["schema"]
-        problem = self._problem((name, str(status)), schema, body, "body")
+        problem = self._problem((name, str(status)), content["schema"], body, "body")
         if problem is None:
             self._right[name] = text
         return problem
@@ -139,6 +136,15 @@ def _as_json_schema(schema: Any, strict: bool) -> Any:
     if strict and "properties" in read and not read.keys() & {"additionalProperties", "anyOf", "allOf"}:
         read["additionalProperties"] = False
     return {"anyOf": [read, {"type": "null"}]} if nullable else read
+
+
+def _as_written(name: str, body: Any) -> Any:
+    """What GitHub takes and its description has in words only, and PyGithub sends: labels alone, a reply alone."""
+    if name in ("issues/add-labels", "issues/set-labels") and isinstance(body, list):
+        return {"labels": body}
+    if name == "pulls/create-review-comment" and isinstance(body, dict) and "in_reply_to" in body:
+        return {"commit_id": "", "path": "", **body}
+    return body
 
 
 def _words(error: ValidationError, where: str) -> str:

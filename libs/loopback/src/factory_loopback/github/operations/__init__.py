@@ -1,5 +1,43 @@
 """What the REST API can do here, a file for each thing that it is about; importing this registers all of it."""
 
-from . import comments, issues, labels, pulls, repos, statuses, users
+from . import (
+    apps,
+    branches,
+    checks,
+    collaborators,
+    comments,
+    commits,
+    contents,
+    deployments,
+    events,
+    hooks,
+    issues,
+    labels,
+    pulls,
+    reactions,
+    repos,
+    reviews,
+    statuses,
+    users,
+)
 
-__all__ = ["comments", "issues", "labels", "pulls", "repos", "statuses", "users"]
+__all__ = [
+    "apps",
+    "branches",
+    "checks",
+    "collaborators",
+    "comments",
+    "commits",
+    "contents",
+    "deployments",
+    "events",
+    "hooks",
+    "issues",
+    "labels",
+    "pulls",
+    "reactions",
+    "repos",
+    "reviews",
+    "statuses",
+    "users",
+]
