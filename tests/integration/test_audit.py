@@ -219,7 +219,7 @@ async def test_what_is_under_way_is_no_finding(world: World) -> None:
     await world.records.own(job.id, 2, "n1", "clone", "/nowhere")
     assert await world.audit() == []
     await store.apply(held, ev.SandboxLost(reason="gone"), actor="e1", epoch=held.lease_epoch)
-    assert [e.kind for e in await store.open_errands(job.id)] == ["cleanup"]
+    assert "cleanup" in {e.kind for e in await store.open_errands(job.id)}
     assert await world.audit() == []
 
 

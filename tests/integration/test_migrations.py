@@ -97,7 +97,7 @@ def test_migrations_are_numbered_without_gaps() -> None:
 
 
 # Columns that no move writes: what a job is born with, what others write, and the hints.
-FIXED = {"id", "project", "snapshot", "repo", "replay_of", "created_at", "hint_no"}
+FIXED = {"id", "project", "snapshot", "repo", "replay_of", "replay", "created_at", "hint_no"}
 
 
 def test_job_apply_writes_every_column_that_may_change() -> None:

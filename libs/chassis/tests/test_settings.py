@@ -42,6 +42,7 @@ VALUES = {
     "github_reviewer_app_key": PEM,
     "public_url": "https://factory.example",
     "log_format": "console",
+    "replay": "true",
 }
 
 

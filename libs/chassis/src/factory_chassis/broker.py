@@ -39,7 +39,13 @@ def build_broker(url: str, *, grace: float = 20) -> NatsBroker:
     )
 
 
-def subscribe(broker: NatsBroker, durable: str, handler: Callable[[NatsMessage], Awaitable[None]]) -> None:
+def subscribe(
+    broker: NatsBroker,
+    durable: str,
+    handler: Callable[[NatsMessage], Awaitable[None]],
+    *,
+    stream: str = messages.STREAM,
+) -> None:
     """One slot: messages of this durable come one at a time, and the next when the handler has returned."""
 
     async def one(message: NatsMessage) -> None:
@@ -51,7 +57,7 @@ def subscribe(broker: NatsBroker, durable: str, handler: Callable[[NatsMessage],
 
     broker.subscriber(
         "factory.>",
-        stream=JStream(messages.STREAM, declare=False),
+        stream=JStream(stream, declare=False),
         durable=durable,
         pull_sub=PullSub(batch_size=1, timeout=5.0),
         decoder=_raw,
@@ -84,14 +90,15 @@ class Publisher:
         return bool(bus) and bus.connection.is_connected
 
     async def hint(self, job: Job) -> bool:
-        if not self.connected:
+        if not self.connected or job.stopped:
             return False
         hint_no = await self.store.mark_hinted(job)
         if hint_no is None:
             return False
-        subject = messages.job_subject(job.state, job.node, job.id)
+        replay = job.replay_of is not None
+        subject = messages.job_subject(job.state, job.node, job.id, replay=replay)
         message = messages.hint_of(job, datetime.now(UTC))
-        return await self._publish("job", subject, message, f"{job.id}.{job.seq}.{hint_no}")
+        return await self._publish("job", subject, message, f"{job.id}.{job.seq}.{hint_no}", replay)
 
     async def errand(self, errand: Errand) -> bool:
         if not self.connected:
@@ -99,9 +106,10 @@ class Publisher:
         hint_no = await self.store.mark_errand_hinted(errand)
         if hint_no is None:
             return False
-        subject = messages.errand_subject(errand.kind, errand.node, errand.job_id)
+        subject = messages.errand_subject(errand.kind, errand.node, errand.job_id, replay=errand.replay)
         message = messages.errand_hint_of(errand, datetime.now(UTC))
-        return await self._publish("errand", subject, message, f"{errand.job_id}.e{errand.id}.{hint_no}")
+        message_id = f"{errand.job_id}.e{errand.id}.{hint_no}"
+        return await self._publish("errand", subject, message, message_id, errand.replay)
 
     async def control(self, job: Job) -> None:
         message = messages.Control(job_id=job.id, epoch=job.lease_epoch, state=job.state)
@@ -110,12 +118,12 @@ class Publisher:
         except (NatsError, OSError) as e:
             log.warning("control not sent; the renewal will find it", job_id=job.id, why=repr(e))
 
-    async def _publish(self, kind: str, subject: str, message: Any, message_id: str) -> bool:
+    async def _publish(self, kind: str, subject: str, message: Any, message_id: str, replay: bool) -> bool:
         try:
             await self.broker.publish(
                 messages.encode(message),
                 subject,
-                stream=messages.STREAM,  # without it a lost message would be silent (T6)
+                stream=messages.stream(replay),  # without it a lost message would be silent (T6)
                 headers={"Nats-Msg-Id": message_id},
                 timeout=5,
             )

@@ -21,10 +21,10 @@ ACK_WAIT = 30.0  # seconds; a hint is acked as soon as the lease is taken
 MAX_DELIVER = -1
 
 
-def stream_config() -> StreamConfig:
+def stream_config(*, replay: bool = False) -> StreamConfig:
     return StreamConfig(
-        name=messages.STREAM,
-        subjects=list(messages.SUBJECTS),
+        name=messages.stream(replay),
+        subjects=list(messages.REPLAY_SUBJECTS if replay else messages.SUBJECTS),
         storage=StorageType.FILE,
         retention=RetentionPolicy.LIMITS,
         max_age=float(messages.KEEP),
@@ -47,16 +47,16 @@ def consumer_config(durable: str, filters: Iterable[str]) -> ConsumerConfig:
 class Provisioner:
     """Keeps the stream and this role's consumers as they should be."""
 
-    def __init__(self, js: JetStreamContext, role: Role | str, node: str | None) -> None:
-        self.js = js
+    def __init__(self, js: JetStreamContext, role: Role | str, node: str | None, *, replay: bool = False) -> None:
+        self.js, self.stream = js, stream_config(replay=replay)
         self.consumers: dict[str, list[str]] = {}
         if role in set(Role):
             role = Role(role)
-            self.consumers[messages.durable(role, node)] = messages.filters(role, node)
-            if errands := messages.errand_filters(role, node):
+            self.consumers[messages.durable(role, node)] = messages.filters(role, node, replay=replay)
+            if errands := messages.errand_filters(role, node, replay=replay):
                 self.consumers[messages.durable(role, node) + "-errands"] = errands
         else:
-            self.consumers[str(role)] = ["factory.job.>"]
+            self.consumers[str(role)] = list(messages.REPLAY_SUBJECTS) if replay else ["factory.job.>"]
 
     async def ensure(self) -> bool:
         """True where the stream had to be made: then every hint has to be made again. Raises nats.errors.Error."""
@@ -66,31 +66,32 @@ class Provisioner:
         return made
 
     async def _stream(self) -> bool:
-        wanted = stream_config()
+        wanted, name = self.stream, str(self.stream.name)
         try:
-            now = (await self.js.stream_info(messages.STREAM)).config
+            now = (await self.js.stream_info(name)).config
         except NotFoundError:
             await self.js.add_stream(wanted)
-            log.info("stream made", stream=messages.STREAM)
+            log.info("stream made", stream=name)
             return True
         if (sorted(now.subjects or []), now.max_age) != (sorted(wanted.subjects or []), wanted.max_age):
             await self.js.update_stream(wanted)
-            log.warning("stream had drifted", stream=messages.STREAM)
+            log.warning("stream had drifted", stream=name)
         return False
 
     async def _consumer(self, wanted: ConsumerConfig) -> None:
         assert wanted.durable_name
+        stream = str(self.stream.name)
         try:
-            now = (await self.js.consumer_info(messages.STREAM, wanted.durable_name)).config
+            now = (await self.js.consumer_info(stream, wanted.durable_name)).config
         except NotFoundError:
-            await self.js.add_consumer(messages.STREAM, wanted)
+            await self.js.add_consumer(stream, wanted)
             log.info("consumer made", consumer=wanted.durable_name)
             return
         if _fixed(now) != _fixed(wanted):  # the server updates no such thing: made anew, it gives all hints again
-            await self.js.delete_consumer(messages.STREAM, wanted.durable_name)
+            await self.js.delete_consumer(stream, wanted.durable_name)
         elif _adjustable(now) == _adjustable(wanted):
             return
-        await self.js.add_consumer(messages.STREAM, wanted)  # creates or updates
+        await self.js.add_consumer(stream, wanted)  # creates or updates
         log.warning("consumer had drifted", consumer=wanted.durable_name)
 
 

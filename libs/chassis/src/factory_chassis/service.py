@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -14,7 +15,7 @@ import asyncpg
 import structlog
 from factory_artifacts.redact import Redactor
 from factory_artifacts.store import ArtifactStore
-from factory_jobs import db
+from factory_jobs import db, messages
 from factory_jobs.machine import Role, State
 from factory_jobs.records import Records
 from factory_jobs.store import Store
@@ -27,7 +28,7 @@ from .health import Health
 from .line import Line
 from .provision import Provisioner
 from .renewal import Renewal
-from .settings import Settings, SettingsT, node_name
+from .settings import BadSettings, Settings, SettingsT, node_name
 from .sweep import Sweep
 from .worker import POSTGRES_AWAY, ErrandHandler, Handler, Worker
 
@@ -59,6 +60,8 @@ class Service:
         node_limit: int | None = None,
     ) -> None:
         self.name, self.settings, self.role = name, settings, role
+        if settings.replay and role is None and listens is None:
+            raise BadSettings([f"--replay: {name} has no part in a replay"])
         self.handlers, self.errands = dict(handlers or {}), dict(errands or {})
         self.tasks, self.listens = list(tasks or []), listens
         self.may_claim, self.node_limit = may_claim, node_limit
@@ -83,7 +86,8 @@ class Service:
         url = s.database_url.get_secret_value()
         self.pool = await self._patiently("Postgres", lambda: db.connect(url, name=self.name))
         self._closing.push_async_callback(self._close_pool)
-        self.store, self.records = Store(self.pool, lease=s.lease_seconds), Records(self.pool)
+        self.store = Store(self.pool, lease=s.lease_seconds, replay=s.replay)
+        self.records = Records(self.pool)
         self.artifacts = ArtifactStore(s.s3_endpoint, s.s3_bucket, s.s3_access_key, s.s3_secret_key.get_secret_value())
         self._closing.callback(self.artifacts.close)
         loop = asyncio.get_running_loop()
@@ -92,7 +96,7 @@ class Service:
             s.lease_seconds,
             lambda job_id, epoch: loop.call_soon_threadsafe(self._fenced, job_id, epoch),
             node=self.node,
-            role=self.name,
+            role=self.store.seen_as(self.name),
             owner=self.owner,
         )
         self._closing.push_async_callback(self._end_renewal)
@@ -104,7 +108,7 @@ class Service:
         try:
             health = Health(self.name, port, host)
         except OSError as e:
-            raise settings.BadSettings([f"FACTORY_HEALTH_PORT: cannot listen on {host}:{port}: {e.strerror}"]) from None
+            raise BadSettings([f"FACTORY_HEALTH_PORT: cannot listen on {host}:{port}: {e.strerror}"]) from None
         self._closing.callback(health.close)
         return health
 
@@ -160,8 +164,11 @@ class Service:
 
     async def _listen(self) -> None:
         self.nats = await self._patiently("NATS", self.broker.connect)
-        self.provisioner = Provisioner(self.nats.jetstream(), self.role or self.name, self.node)
+        self.provisioner = Provisioner(
+            self.nats.jetstream(), self.role or self.name, self.node, replay=self.settings.replay
+        )
         await self._patiently("JetStream", self._ensure)
+        stream = messages.stream(self.settings.replay)
         if self.role is not None and self.handlers:
             self.worker = Worker(
                 self.role,
@@ -181,12 +188,12 @@ class Service:
             self.health.details = self.worker.report
             durable = next(iter(self.provisioner.consumers))
             for _ in range(self.settings.capacity):
-                subscribe(self.broker, durable, self.worker.on_hint)
+                subscribe(self.broker, durable, self.worker.on_hint, stream=stream)
             if self.errands:
-                subscribe(self.broker, f"{durable}-errands", self.worker.on_errand)
+                subscribe(self.broker, f"{durable}-errands", self.worker.on_errand, stream=stream)
             subscribe_control(self.broker, self.worker.on_control)
         elif self.listens is not None:
-            subscribe(self.broker, self.name, self.listens)
+            subscribe(self.broker, self.name, self.listens, stream=stream)
         await self.broker.start()
 
     async def _ensure(self) -> None:
@@ -273,7 +280,11 @@ class Service:
 
 def run(kind: type[SettingsT], build: Callable[[SettingsT], Service]) -> None:
     """Reads the settings, builds, runs. A broken configuration ends with exit code 78 and the variable named."""
+    options = argparse.ArgumentParser(description="Settings are FACTORY_* in the environment; see the README.")
+    options.add_argument("--replay", action="store_true", help="work on replays alone (`factoryctl replay`)")
+    given, _ = options.parse_known_args()
+    environ = os.environ | ({"FACTORY_REPLAY": "true"} if given.replay else {})
     try:
-        asyncio.run(build(settings.read(kind)).run())
-    except settings.BadSettings as e:
+        asyncio.run(build(settings.read(kind, environ)).run())
+    except BadSettings as e:
         settings.refuse(e.problems)

@@ -116,6 +116,7 @@ class Settings(BaseModel):
     lease_seconds: float = Field(default=30, gt=0.5)
     sweep_after: float = Field(default=30, ge=0)  # seconds of unbroken connection before leases of others are judged
     log_format: str = Field(default="json", pattern="^(json|console)$")
+    replay: bool = False  # it works on replays alone (`--replay`), and nothing of it is done outside
     stop_grace: float = Field(default=20, ge=0)  # seconds a handler has to save its work on SIGTERM
 
     @model_validator(mode="after")

@@ -14,8 +14,8 @@ import structlog
 from factory_artifacts.errors import ArtifactError
 from factory_artifacts.redact import Redactor
 from factory_artifacts.store import ArtifactStore
+from factory_jobs import current, messages
 from factory_jobs import events as ev
-from factory_jobs import messages
 from factory_jobs.errors import TAIL, Failure, IllegalMove, JobError, Stale, StoreError
 from factory_jobs.ids import is_job_id
 from factory_jobs.job import Job
@@ -137,6 +137,7 @@ class Worker:
         self.renewal.hold(job.id, job.lease_epoch, since=asked)
         epoch = job.lease_epoch
         structlog.contextvars.bind_contextvars(job_id=job.id)
+        current.job_id.set(job.id)
         try:
             while job.lease_epoch == epoch and job.lease_owner is not None and State(job.state) in self.handlers:
                 await failpoints.reached(f"{self.role}.{job.state}.claimed", job.id)
@@ -376,6 +377,7 @@ class Worker:
     async def _errand(self, errand: Errand) -> None:
         store = self.line.store
         structlog.contextvars.bind_contextvars(job_id=errand.job_id)
+        current.job_id.set(errand.job_id)
         renewing = asyncio.ensure_future(self._renew(errand))
         try:
             await failpoints.reached(f"{self.role}.{errand.kind}.working", errand.job_id)

@@ -13,7 +13,7 @@ from .job import Job
 # Columns that the store keeps for itself; no event tells them.
 STORES_OWN = frozenset(
     "id version lease_owner lease_until claimed_at next_attempt_at hinted_at hint_no created_at entered_at"
-    " replay_of".split()
+    " replay_of replay".split()
 )
 COUNTED = ("request_no", "round", "attempt")  # stand in every event, beside what it set
 

@@ -42,6 +42,15 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ports: list[int] = []  # first and last of the leased range
 
 
+class Replay(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What makes a job a replay of another."""
+
+    seq: int  # of the original's event with which it begins
+    state: str  # which that event led to; what needs a sandbox comes there by way of `planned`
+    states: list[str] = []  # where it is worked on; elsewhere it stops. Empty: everywhere
+    agent: bool = False  # agents are called; else the original's rounds are taken
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `jobs`. Times are Postgres' own."""
 
@@ -84,8 +93,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     replay_of: str | None = None
     created_at: datetime
     entered_at: datetime
+    replay: Replay | None = None
 
     @property
     def proved(self) -> bool:
         """Its pull request holds a commit that passed everything."""
         return self.pr is not None and self.proved_sha is not None
+
+    @property
+    def stopped(self) -> bool:
+        """A replay that has come as far as it should: nobody goes on with it."""
+        return self.replay is not None and bool(self.replay.states) and self.state not in self.replay.states

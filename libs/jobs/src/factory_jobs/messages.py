@@ -13,6 +13,8 @@ from .store import Errand
 VERSION = 1
 STREAM = "JOBS"
 SUBJECTS = ("factory.job.>", "factory.errand.>")
+REPLAY_STREAM = "REPLAY"  # hints of replays, which only services for replays hear
+REPLAY_SUBJECTS = ("factory.replay.>",)
 KEEP = 7 * 24 * 3600  # seconds a hint stays to be looked at
 ANY = "any"
 
@@ -72,12 +74,16 @@ class _Version(msgspec.Struct):
     v: int
 
 
-def job_subject(state: str, node: str | None, job_id: str) -> str:
-    return f"factory.job.{state}.{node or ANY}.{job_id}"
+def stream(replay: bool = False) -> str:
+    return REPLAY_STREAM if replay else STREAM
 
 
-def errand_subject(kind: str, node: str | None, job_id: str) -> str:
-    return f"factory.errand.{kind}.{node or ANY}.{job_id}"
+def job_subject(state: str, node: str | None, job_id: str, *, replay: bool = False) -> str:
+    return f"factory.{'replay' if replay else 'job'}.{state}.{node or ANY}.{job_id}"
+
+
+def errand_subject(kind: str, node: str | None, job_id: str, *, replay: bool = False) -> str:
+    return f"factory.{'replay.errand' if replay else 'errand'}.{kind}.{node or ANY}.{job_id}"
 
 
 def control_subject(job_id: str) -> str:
@@ -89,19 +95,20 @@ def durable(role: Role, node: str | None) -> str:
     return f"{role}-{node}" if role in NODE_ROLES else str(role)
 
 
-def filters(role: Role, node: str | None) -> list[str]:
+def filters(role: Role, node: str | None, *, replay: bool = False) -> list[str]:
     """What a role listens to. A job is `any`'s until it is placed, then its node's."""
     if role in NODE_ROLES:
         assert node is not None
         nodes = [node, ANY] if role is Role.ENVKEEPER else [node]
     else:
         nodes = ["*"]
-    return [job_subject(s, n, "*") for s in OWNED_BY[role] for n in nodes]
+    return [job_subject(s, n, "*", replay=replay) for s in OWNED_BY[role] for n in nodes]
 
 
-def errand_filters(role: Role, node: str | None) -> list[str]:
+def errand_filters(role: Role, node: str | None, *, replay: bool = False) -> list[str]:
     kinds = [k for k, r in ERRAND_OWNER.items() if r is role]
-    return [errand_subject(k, n, "*") for k in kinds for n in ([node, ANY] if node else ["*"])]
+    nodes = [node, ANY] if node else ["*"]
+    return [errand_subject(k, n, "*", replay=replay) for k in kinds for n in nodes]
 
 
 def hint_of(job: Job, at: datetime) -> Hint:

@@ -103,6 +103,7 @@ class Owned(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     placed: int | None
     placed_on: str | None
+    replay: bool = False  # its job is one
 
     @property
     def stray(self) -> bool:
@@ -171,8 +172,8 @@ class Records(Queries):
         bundle: str | None = None,
         proved: bool | None = None,
         spent: dict[str, Any] | None = None,
-    ) -> None:
         merges: str | None = None,
+    ) -> None:
         """What is known of the job's present round; None keeps what stands."""
         facts = (commit, parent, outcome, summary, feedback, bundle, proved, spent, merges)
         await self.run("put_round", job.id, job.request_no, job.round, *facts)
@@ -235,6 +236,14 @@ class Records(Queries):
     async def effects(self, job_id: str) -> list[dict[str, Any]]:
         return [dict(r) for r in await self.all("effects", job_id)]
 
+    async def record(self, job_id: str, key: str, data: Any) -> None:
+        """What a replay would have done outside; the newest of a key counts."""
+        await self.run("record", job_id, key, data)
+
+    async def recorded(self, job_id: str, prefix: str = "") -> dict[str, Any]:
+        """Data by key, oldest first."""
+        return {r["key"]: r["data"] for r in await self.all("recorded", job_id, prefix)}
+
     # ── the ledger ────────────────────────────────────────────────────────────
 
     async def own(self, job_id: str, placement: int, node: str, kind: str, ref: str) -> None:
@@ -265,9 +274,9 @@ class Records(Queries):
         found = await self._list(ForgeNews, "forge_news", job_id)
         return found[0] if found else None
 
-    async def behind(self) -> list[tuple[str, int, str]]:
-        """(job, its newest seq, chat) where a chat shows less."""
-        return [(r["id"], r["seq"], r["chat"]) for r in await self.all("behind")]
+    async def behind(self, *, replay: bool = False) -> list[tuple[str, int, str]]:
+        """(job, its newest seq, chat) where a chat shows less; of replays, or of none."""
+        return [(r["id"], r["seq"], r["chat"]) for r in await self.all("behind", replay)]
 
     async def lease_message(self, job_id: str, chat: str, kind: str, owner: str) -> Message | None:
         row = await self.row("lease_message", job_id, chat, kind, owner)

@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 
 from . import events as ev
-from . import machine
+from . import machine, replay
 from .db import Queries
 from .errors import Fenced, IllegalMove, NoSuchJob, Stale
 from .ids import new_job_id
@@ -21,6 +21,7 @@ from .queries import QUERIES
 # from outside these are about the row as it was read, and about no other
 JUDGED = (*ev.SWEPT, ev.SandboxLost, ev.Reopened, ev.PersonPushed)
 LEASE = 30.0  # seconds
+NODE_LOST = "its node has not been seen for 60 s"
 HINT_AFTER = 15.0  # seconds before a hint is made again
 
 
@@ -47,6 +48,7 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     hinted_at: datetime | None
     hint_no: int
+    replay: bool = False  # its job is one
 
 
 class _Taken(Exception):
@@ -62,11 +64,14 @@ def to_errand(row: asyncpg.Record) -> Errand:
 
 
 class Store(Queries):
-    """Jobs, their leases and their hints. Every method is one statement or one transaction."""
+    """Jobs, their leases and their hints. Every method is one statement or one transaction.
 
-    def __init__(self, pool: asyncpg.Pool, *, lease: float = LEASE) -> None:
+    A store is for jobs or, with `replay`, for replays: what it claims, hints, sweeps and lists is never the other.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, *, lease: float = LEASE, replay: bool = False) -> None:
         super().__init__(pool)
-        self.lease = lease
+        self.lease, self.replay = lease, replay
 
     async def get(self, job_id: str) -> Job:
         """Raises NoSuchJob."""
@@ -92,6 +97,26 @@ class Store(Queries):
         except _Taken:  # its job is rolled back
             return None
         assert row is not None
+        return to_job(row)
+
+    async def fork(
+        self, job: Job, state: State | None = None, *, to: Role | None = None, agent: bool = False, actor: str
+    ) -> Job:
+        """A replay of the job from where it last entered `state` (None: from its beginning) up to what `to` does last.
+
+        What was written down by then comes with it. Raises CannotReplay.
+        """
+        new_id = new_job_id()
+        async with self.pool.acquire() as c, c.transaction():
+            events = await c.fetch(QUERIES["events"], job.id)
+            begins = replay.beginning(job, events, state)
+            facts = replay.row(job, events, begins, new_id, to=to, agent=agent)
+            row = await c.fetchrow(QUERIES["fork"], facts)
+            await c.execute(QUERIES["fork_created"], new_id, actor, replay.created(facts))
+            for query in ("fork_plans", "fork_rounds"):
+                await c.execute(QUERIES[query], new_id)
+            for query in ("fork_requests", "fork_evidence", "fork_artifacts", "fork_effects", "fork_decisions"):
+                await c.execute(QUERIES[query], new_id, begins["at"])
         return to_job(row)
 
     @staticmethod
@@ -169,7 +194,7 @@ class Store(Queries):
         self, job_id: str, states: Iterable[str], *, owner: str, node: str | None = None, node_limit: int | None = None
     ) -> Job | None:
         """Takes the lease, epoch + 1, for `lease` seconds. None: held, waiting, not due, limited, or moved on."""
-        row = await self.row("claim", job_id, list(states), owner, node, self.lease, node_limit)
+        row = await self.row("claim", job_id, list(states), owner, node, self.lease, node_limit, self.replay)
         return to_job(row) if row else None
 
     async def renew(self, job_id: str, epoch: int) -> datetime | None:
@@ -183,15 +208,15 @@ class Store(Queries):
         return await self.value("mark_hinted", job.id, job.seq, job.hinted_at)
 
     async def due_hints(self, states: Iterable[str]) -> list[Job]:
-        return [to_job(r) for r in await self.all("due_hints", list(states), HINT_AFTER)]
+        return [to_job(r) for r in await self.all("due_hints", list(states), HINT_AFTER, self.replay)]
 
     async def queues(self, states: Iterable[str]) -> dict[str, tuple[int, float]]:
         """How many jobs are due in each of these states and held by nobody, and for how many seconds the oldest is."""
-        found = {r["state"]: (r["jobs"], r["oldest"]) for r in await self.all("queues", list(states))}
+        found = {r["state"]: (r["jobs"], r["oldest"]) for r in await self.all("queues", list(states), self.replay)}
         return {state: found.get(state, (0, 0.0)) for state in states}
 
     async def forget_hints(self) -> None:
-        await self.run("forget_hints")
+        await self.run("forget_hints", self.replay)
 
     async def swept(self) -> list[tuple[Job, ev.Event]]:
         """What time alone has done to jobs: each with the event to apply. The store decides nothing here."""
@@ -203,17 +228,17 @@ class Store(Queries):
             ("past_deadline", (states, withins), ev.DeadlinePassed()),
             ("open_questions", (machine.ANSWER_WITHIN.total_seconds(),), ev.Unanswered()),
             ("previews_over", (), ev.PreviewOver()),
-            ("lost_nodes", (60.0,), ev.SandboxLost(reason="its node has not been seen for 60 s")),
+            ("lost_nodes", (60.0, self.seen_as(Role.ENVKEEPER)), ev.SandboxLost(reason=NODE_LOST)),
         ):
-            found += [(to_job(r), event) for r in await self.all(query, *args)]
-        reminders = await self.all("open_questions", machine.REMIND_AFTER.total_seconds())
+            found += [(to_job(r), event) for r in await self.all(query, *args, self.replay)]
+        reminders = await self.all("open_questions", machine.REMIND_AFTER.total_seconds(), self.replay)
         return found + [(j, ev.Reminded()) for j in map(to_job, reminders) if j.waiting and not j.waiting.reminded]
 
     # ── errands ───────────────────────────────────────────────────────────────
 
     async def due_errands(self, role: Role) -> list[Errand]:
         kinds = [k for k, r in ERRAND_OWNER.items() if r is role]
-        return [to_errand(r) for r in await self.all("due_errands", kinds, HINT_AFTER)]
+        return [to_errand(r) for r in await self.all("due_errands", kinds, HINT_AFTER, self.replay)]
 
     async def mark_errand_hinted(self, errand: Errand) -> int | None:
         return await self.value("mark_errand_hinted", errand.id, errand.hinted_at)
@@ -222,7 +247,7 @@ class Store(Queries):
         return [to_errand(r) for r in await self.all("open_errands", job_id)]
 
     async def claim_errand(self, errand_id: int, *, owner: str, node: str | None = None) -> Errand | None:
-        row = await self.row("claim_errand", errand_id, owner, node)
+        row = await self.row("claim_errand", errand_id, owner, node, self.replay)
         return to_errand(row) if row else None
 
     async def renew_errand(self, errand: Errand) -> bool:
@@ -236,6 +261,10 @@ class Store(Queries):
 
     # ── nodes ─────────────────────────────────────────────────────────────────
 
+    def seen_as(self, role: str) -> str:
+        """The name under which a service says that it lives: one for replays is no company for a job."""
+        return f"replay:{role}" if self.replay else role
+
     async def seen(self, node: str, role: str, owner: str) -> None:
         await self.run("seen", node, role, owner)
 
@@ -245,7 +274,7 @@ class Store(Queries):
     # ── looking ───────────────────────────────────────────────────────────────
 
     async def jobs(self, project: str | None = None, *, live: bool = False, limit: int = 50) -> list[Job]:
-        return [to_job(r) for r in await self.all("jobs", project, live, limit)]
+        return [to_job(r) for r in await self.all("jobs", project, live, limit, self.replay)]
 
     async def watched(self) -> list[Job]:
         """Jobs whose pull request people may still merge, close, reopen or push to."""

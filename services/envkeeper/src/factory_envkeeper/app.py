@@ -27,8 +27,8 @@ class Envkeeper(Service):
             role=Role.ENVKEEPER,
             handlers=self.states.by_state(),
             errands={"cleanup": self.chores.cleanup, "reset_sandbox": self.chores.reset_sandbox},
-            tasks=[self._watch] if settings.previews is None else [self._watch, self._previews],
-            may_claim=self._company,
+            tasks=[self._watch] if settings.previews is None or settings.replay else [self._watch, self._previews],
+            may_claim=None if settings.replay else self._company,
             node_limit=settings.node_jobs,
         )
 

@@ -33,7 +33,8 @@ class Watch:
         while True:
             try:
                 async with self.pool.acquire() as c:
-                    await c.execute("SELECT pg_advisory_lock(hashtext($1))", f"watch:{self.places.node}", timeout=None)
+                    watches = f"{self.line.store.seen_as('watch')}:{self.places.node}"
+                    await c.execute("SELECT pg_advisory_lock(hashtext($1))", watches, timeout=None)
                     try:
                         await self._lead()
                     finally:
@@ -53,9 +54,9 @@ class Watch:
 
     async def clean_strays(self) -> None:
         """After a crash: what the ledger names and no job needs any more."""
-        for job_id, placement in sorted(
-            {(o.job_id, o.placement) for o in await self.line.records.owned_on(self.places.node) if o.stray}
-        ):
+        owned = await self.line.records.owned_on(self.places.node)
+        strays = {(o.job_id, o.placement) for o in owned if o.stray and o.replay == self.line.store.replay}
+        for job_id, placement in sorted(strays):
             job = await self.line.store.get(job_id)
             if any(
                 e.kind == "cleanup" and e.data.get("placement") == placement

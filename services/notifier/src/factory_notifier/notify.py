@@ -24,6 +24,7 @@ from factory_chassis import failpoints
 from factory_chassis.line import Line
 from factory_chassis.settings import BadSettings
 from factory_chassis.worker import POSTGRES_AWAY
+from factory_jobs import current
 from factory_jobs.job import Job
 from factory_jobs.machine import TERMINAL, WORKING, State
 from factory_telegram import words
@@ -32,6 +33,7 @@ from factory_telegram.words import Facts, Wanted
 from .chat import Chat
 from .holding import Held, Lost, holding
 from .patience import Patience
+from .recording import RecordingChat
 
 log = structlog.get_logger()
 
@@ -51,7 +53,7 @@ class Notifier:
         self,
         line: Line,
         artifacts: ArtifactStore,
-        chat: Chat,
+        chat: Chat | RecordingChat,
         redactor: Redactor,
         *,
         owner: str,
@@ -91,7 +93,7 @@ class Notifier:
         self._told = {who: at for who, at in self._told.items() if at > long_ago}
         found: dict[str, list[str]] = {}
         try:
-            for job_id, _, chat in await self.line.records.behind():
+            for job_id, _, chat in await self.line.records.behind(replay=self.line.store.replay):
                 found.setdefault(chat, []).append(job_id)
         except POSTGRES_AWAY as e:
             log.warning("notifier: Postgres does not answer", why=repr(e))
@@ -110,6 +112,7 @@ class Notifier:
 
     async def _try(self, job_id: str, chat: str, gap: float) -> None:
         """A chat that cannot be told is tried again later, and so is a job that breaks us; no other waits for it."""
+        current.job_id.set(job_id)
         try:
             await self._catch_up(job_id, chat, gap)
             self._patience.worked(chat)

@@ -38,7 +38,7 @@ SELECT * FROM job_apply($1, $2, $3, $4, $5, $6, $7);
 
 -- name: claim
 -- Takes the lease where the job is free and due.
-SELECT * FROM job_claim($1, $2, $3, $4, $5, $6);
+SELECT * FROM job_claim($1, $2, $3, $4, $5, $6, $7);
 
 -- name: renew
 -- 0 rows: fenced.
@@ -56,44 +56,49 @@ SELECT * FROM jobs
 WHERE state = ANY ($1) AND lease_owner IS NULL AND waiting IS NULL AND next_attempt_at <= now()
   AND (hinted_at IS NULL OR now() - hinted_at > least(interval '120 s',
        greatest(make_interval(secs => $2), hinted_at - greatest(entered_at, next_attempt_at))))
+  AND (replay_of IS NOT NULL) = $3 AND coalesce(replay->'states' ? state, true)
 ORDER BY next_attempt_at LIMIT 100;
 
 -- name: queues
 -- Jobs that are due and that nobody holds, by state, and for how many seconds the oldest is due.
 SELECT state, count(*) AS jobs, extract(epoch FROM now() - min(greatest(entered_at, next_attempt_at)))::float AS oldest
 FROM jobs WHERE state = ANY ($1) AND lease_owner IS NULL AND waiting IS NULL AND next_attempt_at <= now()
-  AND state NOT IN ('merged', 'failed', 'cancelled') GROUP BY state;
+  AND state NOT IN ('merged', 'failed', 'cancelled') AND (replay_of IS NOT NULL) = $2 GROUP BY state;
 
 -- name: forget_hints
 -- The stream was made anew: everything is hinted again.
-WITH j AS (UPDATE jobs SET hinted_at = NULL WHERE hinted_at IS NOT NULL)
-UPDATE errands SET hinted_at = NULL WHERE hinted_at IS NOT NULL AND done_at IS NULL;
+WITH j AS (UPDATE jobs SET hinted_at = NULL WHERE hinted_at IS NOT NULL AND (replay_of IS NOT NULL) = $1)
+UPDATE errands e SET hinted_at = NULL FROM jobs j WHERE e.hinted_at IS NOT NULL AND e.done_at IS NULL
+  AND j.id = e.job_id AND (j.replay_of IS NOT NULL) = $1;
 
 -- name: expired_leases
 -- Their holders renew no longer.
-SELECT * FROM jobs WHERE lease_owner IS NOT NULL AND lease_until < now() LIMIT 100;
+SELECT * FROM jobs WHERE lease_owner IS NOT NULL AND lease_until < now() AND (replay_of IS NOT NULL) = $1 LIMIT 100;
 
 -- name: past_deadline
 -- States and their deadlines in seconds, as two arrays.
 SELECT j.* FROM jobs j JOIN unnest($1::text[], $2::float[]) AS d (state, within) ON d.state = j.state
-WHERE j.lease_owner IS NOT NULL AND j.claimed_at + make_interval(secs => d.within) < now() LIMIT 100;
+WHERE j.lease_owner IS NOT NULL AND j.claimed_at + make_interval(secs => d.within) < now()
+  AND (j.replay_of IS NOT NULL) = $3 LIMIT 100;
 
 -- name: open_questions
 -- Whatever waits for a person longer than the given seconds.
 SELECT * FROM jobs WHERE waiting IS NOT NULL AND (waiting->>'since')::timestamptz < now() - make_interval(secs => $1)
-  AND state NOT IN ('merged', 'failed', 'cancelled') LIMIT 100;
+  AND state NOT IN ('merged', 'failed', 'cancelled') AND (replay_of IS NOT NULL) = $2 LIMIT 100;
 
 -- name: previews_over
 -- Ready jobs whose app has been up for as long as the project wants it.
 SELECT * FROM jobs WHERE state = 'ready_for_human_review' AND sandbox IS NOT NULL AND lease_owner IS NULL
-  AND entered_at + make_interval(secs => 3600 * coalesce((snapshot->>'preview_hours')::float, 24)) < now() LIMIT 100;
+  AND entered_at + make_interval(secs => 3600 * coalesce((snapshot->>'preview_hours')::float, 24)) < now()
+  AND (replay_of IS NOT NULL) = $1 LIMIT 100;
 
 -- name: lost_nodes
--- Jobs placed on a node of which no envkeeper was seen for the given seconds.
+-- Jobs placed on a node of which no envkeeper, under the name that it is seen by, was seen for the given seconds.
 SELECT j.* FROM jobs j WHERE j.node IS NOT NULL AND j.placement IS NOT NULL
   AND (j.state NOT IN ('merged', 'failed', 'cancelled') OR j.cleanup = 'pending')
-  AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.node = j.node AND n.role = 'envkeeper'
-                  AND n.seen_at > now() - make_interval(secs => $1)) LIMIT 100;
+  AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.node = j.node AND n.role = $2
+                  AND n.seen_at > now() - make_interval(secs => $1))
+  AND (j.replay_of IS NOT NULL) = $3 LIMIT 100;
 
 -- name: seen
 -- A process says that it lives.
@@ -162,7 +167,7 @@ SELECT * FROM evidence WHERE job_id = $1 ORDER BY id;
 -- name: insert_artifact
 -- A row only after the object stands; the same key again changes nothing.
 INSERT INTO artifacts (job_id, commit, state, kind, name, key, sha256, size, content_type, epoch)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (key) DO UPDATE
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (job_id, key) DO UPDATE
 SET sha256 = excluded.sha256, size = excluded.size;
 
 -- name: artifacts
@@ -222,7 +227,7 @@ UPDATE owned SET freed_at = now() WHERE job_id = $1 AND placement = $2 AND freed
 
 -- name: owned_on
 -- What a node's ledger still holds.
-SELECT o.*, j.state, j.placement AS placed, j.node AS placed_on FROM owned o JOIN jobs j ON j.id = o.job_id
+SELECT o.*, j.state, j.placement AS placed, j.node AS placed_on, j.replay_of IS NOT NULL AS replay FROM owned o JOIN jobs j ON j.id = o.job_id
 WHERE o.node = $1 AND o.freed_at IS NULL ORDER BY o.at;
 
 -- name: next_placement
@@ -231,9 +236,11 @@ SELECT coalesce(max(placement), 0) + 1 FROM owned WHERE job_id = $1;
 
 -- name: due_errands
 -- Errands that nobody holds; the same doubling as for jobs.
-SELECT * FROM errands WHERE done_at IS NULL AND kind = ANY ($1) AND (lease_until IS NULL OR lease_until < now())
-  AND next_attempt_at <= now() AND (hinted_at IS NULL OR now() - hinted_at > least(interval '120 s',
-       greatest(make_interval(secs => $2), hinted_at - next_attempt_at))) ORDER BY id LIMIT 100;
+SELECT e.*, j.replay_of IS NOT NULL AS replay FROM errands e JOIN jobs j ON j.id = e.job_id
+WHERE e.done_at IS NULL AND e.kind = ANY ($1) AND (e.lease_until IS NULL OR e.lease_until < now())
+  AND e.next_attempt_at <= now() AND (e.hinted_at IS NULL OR now() - e.hinted_at > least(interval '120 s',
+       greatest(make_interval(secs => $2), e.hinted_at - e.next_attempt_at)))
+  AND (j.replay_of IS NOT NULL) = $3 ORDER BY e.id LIMIT 100;
 
 -- name: mark_errand_hinted
 -- Counts the hint up; only one of several sweepers gets the row.
@@ -243,8 +250,10 @@ UPDATE errands SET hinted_at = now(), hint_no = hint_no + 1 WHERE id = $1 AND hi
 -- name: claim_errand
 -- Takes an errand for 60 s.
 UPDATE errands SET lease_owner = $2, lease_epoch = lease_epoch + 1, lease_until = now() + interval '60 s', attempt = attempt + 1
-WHERE id = (SELECT id FROM errands WHERE id = $1 AND done_at IS NULL AND (lease_until IS NULL OR lease_until < now())
-            AND next_attempt_at <= now() AND (node IS NULL OR $3::text IS NULL OR node = $3) FOR UPDATE SKIP LOCKED)
+WHERE id = (SELECT id FROM errands e WHERE id = $1 AND done_at IS NULL AND (lease_until IS NULL OR lease_until < now())
+            AND next_attempt_at <= now() AND (node IS NULL OR $3::text IS NULL OR node = $3)
+            AND EXISTS (SELECT 1 FROM jobs j WHERE j.id = e.job_id AND (j.replay_of IS NOT NULL) = $4)
+            FOR UPDATE SKIP LOCKED)
 RETURNING *;
 
 -- name: renew_errand
@@ -263,7 +272,8 @@ UPDATE errands SET lease_owner = NULL, lease_until = NULL, hinted_at = NULL, res
 
 -- name: open_errands
 -- What is still to be done beside a job's state.
-SELECT * FROM errands WHERE job_id = $1 AND done_at IS NULL ORDER BY id;
+SELECT e.*, j.replay_of IS NOT NULL AS replay FROM errands e JOIN jobs j ON j.id = e.job_id
+WHERE e.job_id = $1 AND e.done_at IS NULL ORDER BY e.id;
 
 -- name: errands
 -- All errands of a job.
@@ -278,9 +288,9 @@ SELECT * FROM history WHERE job_id = $1 ORDER BY seq;
 SELECT * FROM job_events WHERE job_id = $1 ORDER BY seq;
 
 -- name: jobs
--- The newest jobs, of one project or of all, live ones only where asked.
+-- The newest jobs, of one project or of all, live ones only where asked; or the newest replays.
 SELECT * FROM jobs WHERE ($1::text IS NULL OR project = $1) AND (NOT $2 OR state NOT IN ('merged', 'failed', 'cancelled'))
-ORDER BY created_at DESC LIMIT $3;
+  AND (replay_of IS NOT NULL) = $4 ORDER BY created_at DESC LIMIT $3;
 
 -- name: watched
 -- Jobs whose pull request people may still change: live ones, and for 30 days cancelled ones, once we have closed theirs.
@@ -297,7 +307,7 @@ WHERE job_id = $1 AND kind IN ('merged', 'closed', 'reopened', 'person_pushed') 
 -- name: queue_place
 -- How many due jobs of the same state stand before this one.
 SELECT count(*) FROM jobs o, jobs j WHERE j.id = $1 AND o.state = j.state AND o.lease_owner IS NULL AND o.waiting IS NULL
-  AND o.created_at < j.created_at;
+  AND o.created_at < j.created_at AND (o.replay_of IS NULL) = (j.replay_of IS NULL);
 
 -- name: job_of_message
 -- A reply finds its job by the message it answers: what the bot sent, or what a person wrote.
@@ -317,7 +327,7 @@ SELECT * FROM messages WHERE job_id = $1 ORDER BY at;
 SELECT j.id, j.seq, c.chat FROM jobs j
 CROSS JOIN LATERAL (SELECT DISTINCT r.chat FROM requests r WHERE r.job_id = j.id AND r.chat IS NOT NULL) c
 LEFT JOIN messages m ON m.job_id = j.id AND m.chat = c.chat AND m.kind = 'status'
-WHERE coalesce(m.shown_seq, 0) < j.seq AND j.replay_of IS NULL
+WHERE coalesce(m.shown_seq, 0) < j.seq AND (j.replay_of IS NOT NULL) = $1
   AND (m.lease_until IS NULL OR m.lease_until < now()) ORDER BY j.entered_at LIMIT 100;
 
 -- name: lease_message
@@ -350,7 +360,7 @@ SELECT * FROM errands WHERE done_at IS NULL AND ($1::text IS NULL OR job_id = $1
 
 -- name: every_owned
 -- What the ledgers hold, on all nodes.
-SELECT o.*, j.state, j.placement AS placed, j.node AS placed_on FROM owned o JOIN jobs j ON j.id = o.job_id
+SELECT o.*, j.state, j.placement AS placed, j.node AS placed_on, j.replay_of IS NOT NULL AS replay FROM owned o JOIN jobs j ON j.id = o.job_id
 WHERE o.freed_at IS NULL AND ($1::text IS NULL OR o.job_id = $1) ORDER BY o.at;
 
 -- name: every_artifact
@@ -360,3 +370,73 @@ SELECT * FROM artifacts WHERE $1::text IS NULL OR job_id = $1 ORDER BY id;
 -- name: every_message
 -- What the chats show.
 SELECT * FROM messages WHERE $1::text IS NULL OR job_id = $1 ORDER BY at;
+
+-- name: fork
+-- A job made of a whole row; its times begin now.
+INSERT INTO jobs SELECT (jsonb_populate_record(NULL::jobs, $1::jsonb || jsonb_build_object(
+    'created_at', now(), 'entered_at', now(), 'next_attempt_at', now()))).* RETURNING *;
+
+-- name: fork_created
+-- The first event of a replay sets all that its row has.
+INSERT INTO job_events (job_id, seq, kind, "to", actor, epoch, data)
+SELECT id, seq, 'created', state, $2, lease_epoch,
+    jsonb_build_object('request_no', request_no, 'round', round, 'attempt', attempt, 'set', $3::jsonb)
+FROM jobs WHERE id = $1;
+
+-- name: fork_requests
+-- What people had said by then; what was read later is unread. Nobody's reply finds a replay.
+INSERT INTO requests (job_id, source, chat, author, text, link, read_by, at)
+SELECT f.id, 'replay:' || f.id || ':' || r.id, r.chat, r.author, r.text, r.link, CASE split_part(r.read_by, ':', 1)
+    WHEN 'plan' THEN CASE WHEN split_part(r.read_by, ':', 2)::int <= f.planned_no THEN r.read_by END
+    WHEN 'round' THEN CASE WHEN string_to_array(split_part(r.read_by, ':', 2), '.')::int[] < ARRAY[f.request_no, f.round]
+                                OR EXISTS (SELECT 1 FROM rounds o WHERE o.job_id = f.id
+                                           AND r.read_by = 'round:' || o.request_no || '.' || o.round) THEN r.read_by END
+    ELSE r.read_by END, r.at
+FROM requests r, jobs f WHERE f.id = $1 AND r.job_id = f.replay_of AND r.at <= $2 ORDER BY r.id;
+
+-- name: fork_plans
+-- The plans that stood.
+INSERT INTO plans (job_id, request_no, plan, at) SELECT f.id, p.request_no, p.plan, p.at
+FROM plans p, jobs f WHERE f.id = $1 AND p.job_id = f.replay_of AND p.request_no <= f.planned_no;
+
+-- name: fork_rounds
+-- The rounds before this one; this one where its commit was made, without what was found about it later.
+INSERT INTO rounds (job_id, request_no, round, commit, parent, outcome, summary, feedback, bundle, proved, spent, at, merges)
+SELECT f.id, r.request_no, r.round, r.commit, r.parent, r.outcome, r.summary,
+    CASE WHEN (r.request_no, r.round) < (f.request_no, f.round) THEN r.feedback END, r.bundle,
+    r.proved AND r.commit IS NOT DISTINCT FROM f.proved_sha, r.spent, r.at, r.merges
+FROM rounds r, jobs f WHERE f.id = $1 AND r.job_id = f.replay_of AND ((r.request_no, r.round) < (f.request_no, f.round)
+    OR ((r.request_no, r.round) = (f.request_no, f.round) AND r.commit = f.work_sha));
+
+-- name: fork_evidence
+-- What had been found.
+INSERT INTO evidence (job_id, commit, kind, ok, data, epoch, request_no, round, at)
+SELECT f.id, e.commit, e.kind, e.ok, e.data, 0, e.request_no, e.round, e.at
+FROM evidence e, jobs f WHERE f.id = $1 AND e.job_id = f.replay_of AND e.at <= $2 ORDER BY e.id;
+
+-- name: fork_artifacts
+-- What had been kept: the same objects.
+INSERT INTO artifacts (job_id, commit, state, kind, name, key, sha256, size, content_type, epoch, at)
+SELECT f.id, a.commit, a.state, a.kind, a.name, a.key, a.sha256, a.size, a.content_type, 0, a.at
+FROM artifacts a, jobs f WHERE f.id = $1 AND a.job_id = f.replay_of AND a.at <= $2 ORDER BY a.id;
+
+-- name: fork_effects
+-- What had been done outside: a replay does it no second time, not even in its records.
+INSERT INTO effects (job_id, key, intent, result, epoch, at, done_at)
+SELECT f.id, e.key, e.intent, e.result, 0, e.at, e.done_at
+FROM effects e, jobs f WHERE f.id = $1 AND e.job_id = f.replay_of AND e.result IS NOT NULL AND e.done_at <= $2;
+
+-- name: fork_decisions
+-- The answers given by then; of gates the later ones too, since nobody is asked in a replay.
+INSERT INTO decisions (job_id, kind, sha, answer, by, at) SELECT f.id, d.kind, d.sha, d.answer, d.by, d.at
+FROM decisions d, jobs f WHERE f.id = $1 AND d.job_id = f.replay_of AND (d.at <= $2 OR d.kind LIKE 'gate:%') ORDER BY d.id;
+
+-- name: record
+-- What a replay would have done outside stands here instead; the newest counts.
+INSERT INTO effects (job_id, key, intent, epoch, done_at) VALUES ($1, 'recorded:' || $2, $3, 0, now())
+ON CONFLICT (job_id, key) DO UPDATE SET intent = excluded.intent, done_at = now();
+
+-- name: recorded
+-- What stands there under a beginning of keys, oldest first.
+SELECT substr(key, 10) AS key, intent AS data FROM effects
+WHERE job_id = $1 AND starts_with(key, 'recorded:' || $2) ORDER BY at, key;

@@ -43,7 +43,8 @@ CREATE TABLE jobs (
     spent           jsonb NOT NULL DEFAULT '{}',
     replay_of       text REFERENCES jobs (id),
     created_at      timestamptz NOT NULL DEFAULT now(),
-    entered_at      timestamptz NOT NULL DEFAULT now()
+    entered_at      timestamptz NOT NULL DEFAULT now(),
+    replay          jsonb                     -- of a replay: where it began, where it stops, whether agents are called
 );
 -- what a sweep looks for: jobs that somebody owns and nobody works on
 CREATE INDEX jobs_live ON jobs (next_attempt_at) WHERE state NOT IN ('merged', 'failed', 'cancelled');
@@ -133,12 +134,13 @@ CREATE TABLE artifacts (
     state        text NOT NULL,               -- the state whose work made it
     kind         text NOT NULL,               -- log | video | screenshot | trace | bundle | report
     name         text NOT NULL,
-    key          text NOT NULL UNIQUE,
+    key          text NOT NULL,                -- a replay shares the objects of its original
     sha256       text NOT NULL,
     size         bigint NOT NULL,
     content_type text NOT NULL,
     epoch        bigint NOT NULL,
-    at           timestamptz NOT NULL DEFAULT now()
+    at           timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (job_id, key)
 );
 CREATE INDEX artifacts_by_job ON artifacts (job_id, sha256);
 
@@ -151,7 +153,8 @@ CREATE TABLE base_results (
     PRIMARY KEY (repo, base_sha)
 );
 
--- outside effects: intent, act, result, under a key that answers "did it happen?"
+-- outside effects: intent, act, result, under a key that answers "did it happen?"; of a replay also what it did
+-- instead, as `recorded:…`
 CREATE TABLE effects (
     job_id text NOT NULL REFERENCES jobs (id),
     key    text NOT NULL,
@@ -292,21 +295,26 @@ END $$;
 -- Takes the lease: epoch + 1. It waits for a moment where somebody writes the row (skipping would lose the hint), and
 -- a foreign key that is being checked does not stand in its way. No row where somebody holds it, it waits, it is not time yet, or the state has moved on.
 CREATE FUNCTION job_claim(p_id text, p_states text[], p_owner text, p_node text, p_seconds float,
-                          p_node_limit integer)
+                          p_node_limit integer, p_replay boolean)
 RETURNS SETOF jobs LANGUAGE plpgsql AS $$
 DECLARE
     j jobs;
     per_repo integer;
 BEGIN
     SELECT * INTO j FROM jobs WHERE id = p_id AND state = ANY (p_states) AND lease_owner IS NULL AND waiting IS NULL
-        AND next_attempt_at <= now() AND (node IS NULL OR p_node IS NULL OR node = p_node) FOR NO KEY UPDATE;
+        AND next_attempt_at <= now() AND (node IS NULL OR p_node IS NULL OR node = p_node)
+        AND (replay_of IS NOT NULL) = p_replay AND coalesce(replay->'states' ? state, true) FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN;
     END IF;
     per_repo := (j.snapshot->'limits'->>'jobs')::integer;
+    IF p_replay THEN  -- a person asked for it: it counts to no limit and waits for none
+        per_repo := NULL;
+        p_node_limit := NULL;
+    END IF;
     IF j.state = 'planned' AND j.placement IS NULL AND per_repo IS NOT NULL THEN
         PERFORM pg_advisory_xact_lock(hashtext('limit:' || j.repo));
-        IF (SELECT count(*) FROM jobs o WHERE o.repo = j.repo AND o.id <> j.id
+        IF (SELECT count(*) FROM jobs o WHERE o.repo = j.repo AND o.id <> j.id AND o.replay_of IS NULL
                 AND (o.node IS NOT NULL OR (o.state = 'planned' AND o.lease_owner IS NOT NULL))
                 AND o.state NOT IN ('ready_for_human_review', 'merged', 'failed', 'cancelled')) >= per_repo THEN
             RETURN;
@@ -314,7 +322,7 @@ BEGIN
     END IF;
     IF j.state = 'planned' AND j.placement IS NULL AND p_node_limit IS NOT NULL THEN
         PERFORM pg_advisory_xact_lock(hashtext('limit:node:' || p_node));
-        IF (SELECT count(*) FROM jobs o WHERE o.id <> j.id
+        IF (SELECT count(*) FROM jobs o WHERE o.id <> j.id AND o.replay_of IS NULL
                 AND (o.node = p_node OR (o.node IS NULL AND o.state = 'planned' AND o.lease_owner IS NOT NULL
                      AND p_node = (SELECT e.node FROM job_events e WHERE e.job_id = o.id AND e.kind = 'claimed'
                                    ORDER BY e.seq DESC LIMIT 1)))
