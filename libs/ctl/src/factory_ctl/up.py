@@ -139,6 +139,7 @@ class Factory:
         port = self._public_port or self._kept_port("console")
         env.setdefault("FACTORY_PUBLIC_URL", f"http://127.0.0.1:{port}")
         env.setdefault("FACTORY_CONSOLE_PORT", str(port))
+        env.setdefault("FACTORY_INTAKE_PORT", str(self._kept_port("intake")))  # served where a token or secret is given
         env.setdefault("FACTORY_NODE_DIR", str(self.data / "node"))
         env.setdefault("FACTORY_PROJECTS", str(self.projects))
         told = {k: v for k, v in env.items() if k.startswith("FACTORY_")}
