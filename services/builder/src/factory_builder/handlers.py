@@ -22,7 +22,7 @@ from factory_sandbox.client import Sandbox, node_key
 from factory_sandbox.contract import Answer, Contract
 from factory_sandbox.handle import Handle
 
-from . import checkpoint, feedback, merging, prompt, proof, publish, turn
+from . import checkpoint, feedback, merging, prompt, proof, publish, recorded, turn
 from .merging import Merging
 from .settings import Settings
 
@@ -67,6 +67,8 @@ class Handlers:
 
     async def dev_environment_ready(self, work: Work) -> ev.Event:
         """Applies the checkpoint where there is one; the app then runs what it holds."""
+        if (newer := await self._newer(work)) is not None:
+            return newer
         await checkpoint.restore_scenarios(work, self._sandbox(work))
         known = await self._base_changes(work)
         if await checkpoint.apply(work, self._git(work), await self._mirror(work), known=known):
@@ -91,6 +93,9 @@ class Handlers:
         git = self._git(work)
         if job.attempt > 1:  # whoever had the round before may have died in the middle of a write
             await git.reset(job.work_sha or parent)
+        if job.replay is not None and not job.replay.agent:
+            then = await recorded.take(work, git, self._sandbox(work), parent)
+            return await self._judge(work, parent, then.commit, then.outcome, then.problem)
         merge = await merging.begin(work, git, await self._mirror(work), parent, rounds)
         if await self._holds_as_it_is(work, merge, rounds):
             if merge is None:
@@ -103,12 +108,24 @@ class Handlers:
         except CheckoutBroken:
             await work.records.put_round(job, feedback=feedback.NO_REPOSITORY)
             raise
-        problem = _turn_problem(ended)
+        return await self._judge(work, parent, commit, ended.problem or "", _turn_problem(ended), merge)
+
+    async def _judge(
+        self,
+        work: Work,
+        parent: str,
+        commit: str,
+        outcome: str,
+        problem: str | None,
+        merge: Merging | None = None,
+    ) -> ev.Event:
+        """What a turn that ended so with this commit (`parent`: nothing changed) is worth; then the app is renewed."""
+        job = work.job
         if commit != parent and (refused := await self._refused(work, commit, merge)):
             await work.records.put_round(job, outcome="refused", feedback=refused)
             return ev.FellBack(feedback=refused)  # work_sha stays: the next round's commit leaves this one out
         if problem is not None:
-            await work.records.put_round(job, outcome=ended.problem, feedback=problem)
+            await work.records.put_round(job, outcome=outcome, feedback=problem)
             return ev.FellBack(feedback=problem, facts={"work_sha": commit} if commit != job.base_sha else {})
         if commit == parent:
             said = (
@@ -285,6 +302,8 @@ class Handlers:
         forge, mirror = await self.forges.connect(job.repo), await self._mirror(work)
         if job.pr is not None and (ended := over(await forge.pull(job.pr.number))) is not None:
             return ended
+        if (newer := await self._newer(work)) is not None:
+            return newer
         await mirror.fetch()
         await checkpoint.into_mirror(work, mirror, job.work_sha)
         await work.records.put_round(job, feedback="")  # it held: what was said to it before is over
@@ -293,6 +312,15 @@ class Handlers:
             if clash is not None:
                 return ev.FellBack(feedback=clash)
         return await publish.publish(work, mirror, forge)
+
+    async def _newer(self, work: Work) -> ev.PersonPushed | None:
+        """Where the branch has left the person's commit that is being proved: what is there now is what counts, and what
+        somebody has taken off it is not put back."""
+        job = work.job
+        if not job.verify or job.branch is None:
+            return None
+        tip = await (await self.forges.connect(job.repo)).tip(job.branch)
+        return ev.PersonPushed(head=tip) if tip is not None and tip != job.work_sha else None
 
 
 def _turn_problem(ended: Turn) -> str | None:
