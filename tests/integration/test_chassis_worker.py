@@ -173,6 +173,23 @@ async def test_from_role_to_role(servers: dict[str, Any], store: Store, tmp_path
     ]
 
 
+async def test_a_role_without_a_sandbox_works_for_every_node(
+    servers: dict[str, Any], store: Store, tmp_path: Path
+) -> None:
+    """A planner on another machine plans what is placed elsewhere; an envkeeper leaves alone what is not its own."""
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away" / "node").write_text("away")
+    placed = {"placement": 1, "node": "here"}
+    received, planned = await role.new_job(store, **placed), await role.new_job(store, state="planned", **placed)
+    errands = {"cleanup": None, "reset_sandbox": None}
+    away = planner(servers, tmp_path / "away", role.plan), envkeeper(servers, tmp_path / "away", role.plan, errands)
+    async with role.running(away[0]), role.running(away[1]):
+        await role.until(reaches(store, received.id, "planned"))
+        await away[1].line.publisher.hint(await store.get(planned.id))
+        await asyncio.sleep(0.3)
+    assert "claimed" not in await role.kinds(store, planned.id)
+
+
 async def test_two_workers_one_job(servers: dict[str, Any], store: Store, tmp_path: Path) -> None:
     """Two services with two slots each hear of a job four times: one of them works on it, once."""
     works: list[int] = []

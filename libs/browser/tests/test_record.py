@@ -398,3 +398,17 @@ async def test_a_plan_that_cannot_be_used_is_refused_first(tmp_path: Path, chang
     with pytest.raises(PlanInvalid, match=why):
         await record.run(Plan(**(given | change)))  # pyright: ignore[reportArgumentType]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("uid", "namespaces", "says"), [(0, True, False), (10001, True, True), (10001, False, False)])
+def test_chromiums_own_sandbox_where_it_can_work(
+    uid: int, namespaces: bool, says: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Not for root, and not in a container that refuses user namespaces; anywhere else it is not given up."""
+    unshare = tmp_path / "unshare"
+    unshare.write_text(f"#!/bin/sh\nexit {0 if namespaces else 1}\n")
+    unshare.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert browser._can_sandbox() is says

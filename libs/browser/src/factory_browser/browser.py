@@ -1,6 +1,9 @@
 """How Chromium is started here: flags, a private home, the proxy; and the context that every recording gets anew."""
 
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,8 +43,7 @@ async def opened(proxy: str | None = None) -> AsyncIterator[Browser]:
                     executable_path=path,
                     args=list(FLAGS),
                     env=environment | {"HOME": home},
-                    # Chromium's own sandbox does not work for root, who is alone in a container anyway.
-                    chromium_sandbox=os.geteuid() != 0,
+                    chromium_sandbox=_can_sandbox(),
                     # `<-loopback>`: by its own rule Chromium would dial localhost directly.
                     proxy={"server": proxy, "bypass": "<-loopback>"} if proxy else None,
                 )
@@ -51,6 +53,17 @@ async def opened(proxy: str | None = None) -> AsyncIterator[Browser]:
                 yield browser
             finally:
                 await close(browser)
+
+
+def _can_sandbox() -> bool:
+    """Whether Chromium's own sandbox works here: not for root, and on Linux not without user namespaces.
+
+    Where it does not, we are in a container of our own, as a rule: Docker's seccomp profile refuses such namespaces.
+    """
+    if os.geteuid() == 0:
+        return False
+    unshare = shutil.which("unshare") if sys.platform == "linux" else None
+    return unshare is None or subprocess.run([unshare, "--user", "true"], capture_output=True).returncode == 0
 
 
 async def fresh(

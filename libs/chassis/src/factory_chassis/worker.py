@@ -19,7 +19,7 @@ from factory_jobs import events as ev
 from factory_jobs.errors import TAIL, Failure, IllegalMove, JobError, Stale, StoreError
 from factory_jobs.ids import is_job_id
 from factory_jobs.job import Job
-from factory_jobs.machine import OWNED_BY, PHASES, WORKING, Role, State
+from factory_jobs.machine import NODE_ROLES, OWNED_BY, PHASES, WORKING, Role, State
 from factory_jobs.store import Errand
 from faststream.nats import NatsMessage
 from nats.errors import Error as NatsError
@@ -71,7 +71,8 @@ class Worker:
         assert not missing, f"{role} has no handler for {missing}"
         self.role, self.handlers, self.errands = role, dict(handlers), dict(errands)
         self.line, self.artifacts, self.redactor, self.renewal = line, artifacts, redactor, renewal
-        self.owner, self.node, self.public_url, self.node_limit, self.grace = owner, node, public_url, node_limit, grace
+        self.owner, self.public_url, self.node_limit, self.grace = owner, public_url, node_limit, grace
+        self.node = node if role in NODE_ROLES else None  # the others work on jobs of every node
         self.may_claim = may_claim
         self._errands: set[asyncio.Task[None]] = set()
         self.stopping = False
