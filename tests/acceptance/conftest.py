@@ -4,7 +4,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from whole import Line, Up, line_of, running_factory
+from whole import Line, Up, line_of, running_factory, running_github
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +19,9 @@ def factory_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 async def line(factory_up: Up) -> AsyncIterator[Line]:
     async for one in line_of(factory_up):
         yield one
+
+
+@pytest.fixture(scope="session")
+def github(factory_up: Up) -> Iterator[str]:
+    """The URL of a loopback GitHub with the repos of `Line.project_on_github`."""
+    yield from running_github(factory_up)

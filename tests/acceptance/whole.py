@@ -19,6 +19,7 @@ from typing import Any
 import asyncpg
 import pytest
 import yaml
+from factory_ctl.embedded import free_port
 from factory_jobs import db
 from factory_jobs.job import Job
 from factory_jobs.records import Records
@@ -30,6 +31,12 @@ NOTES = ROOT / "examples" / "notes"
 TOKEN = "5000000002:acceptance"
 ADA, BEN, EVE = 1001, 1002, 1003  # an owner, a member, nobody here
 CHATS = [-1002000000000 - i for i in range(40)]
+ON_GITHUB = range(36, 40)  # projects whose repo lies on the loopback GitHub, as acme/p<i>
+FACTORY, REVIEWER, PERSON = (
+    "ghp_F4ctoryCanary" + "a" * 23,
+    "ghp_R3viewerCanary" + "b" * 22,
+    "ghp_P3rson" + "c" * 30,
+)  # tokens
 FACTORYCTL = Path(sys.executable).with_name("factoryctl")
 Change = Callable[[Path], None]
 
@@ -128,8 +135,15 @@ class Line:
         self, script: dict[str, Any] | None = None, *, change: Change | None = None, source: Path = NOTES
     ) -> Project:
         """The next free chat, with a repo made of `source` after `change`."""
-        index = next(i for i in range(len(CHATS)) if not (self.directory / "repos" / f"p{i}.git").exists())
-        repo = make_repo(self.directory, index, source, change)
+        index = next(i for i in range(ON_GITHUB.start) if not (self.directory / "repos" / f"p{i}.git").exists())
+        return await self._project(index, make_repo(self.directory, index, source, change), script)
+
+    async def project_on_github(self, script: dict[str, Any] | None = None) -> Project:
+        """The next free chat whose repo lies on the loopback GitHub, made of the notes; needs the fixture `github`."""
+        index = next(i for i in ON_GITHUB if not (self.directory / "scripts" / f"p{i}.yaml").exists())
+        return await self._project(index, self.directory / "repos" / f"p{index}.git", script)
+
+    async def _project(self, index: int, repo: Path, script: dict[str, Any] | None) -> Project:
         ada = RemotePerson(self.telegram, CHATS[index], ADA)
         await ada.__aenter__()
         self._people.append(ada)
@@ -200,7 +214,7 @@ def make_repo(directory: Path, index: int, source: Path, change: Change | None) 
     return bare
 
 
-def write_projects(directory: Path) -> Path:
+def write_projects(directory: Path, github: str) -> Path:
     """Projects for all chats; the second half has the plan gate, and all have two rounds."""
     projects = {}
     for i, chat in enumerate(CHATS):
@@ -208,7 +222,7 @@ def write_projects(directory: Path) -> Path:
         projects[f"p{i}"] = {
             "chats": [chat],
             "users": {ADA: "owner", BEN: "member"},
-            "repo": str(directory / "repos" / f"p{i}.git"),
+            "repo": f"{github}/acme/p{i}" if i in ON_GITHUB else str(directory / "repos" / f"p{i}.git"),
             "agent": {"driver": "acp", "command": command, "label": "Scripted agent"},
             "rounds": 2,
         }
@@ -220,8 +234,8 @@ def write_projects(directory: Path) -> Path:
 class Up:
     """`factoryctl up` as a process that can be killed and started again on the same data."""
 
-    def __init__(self, directory: Path, telegram: str, extra: dict[str, str]) -> None:
-        self.directory, self.telegram, self.extra = directory, telegram, extra
+    def __init__(self, directory: Path, telegram: str, github: str, extra: dict[str, str]) -> None:
+        self.directory, self.telegram, self.github, self.extra = directory, telegram, github, extra
         self.process: subprocess.Popen[bytes] | None = None
         self.log = directory / "up.log"
 
@@ -240,6 +254,10 @@ class Up:
                 "FACTORY_LEASE_SECONDS": "6",
                 "FACTORY_SWEEP_AFTER": "2",
                 "FACTORY_EDIT_EVERY": "2",
+                "FACTORY_FORGE_EVERY": "2",
+                "FACTORY_GITHUB_API": f"{self.github}/api/v3",
+                "FACTORY_GITHUB_TOKEN": FACTORY,
+                "FACTORY_GITHUB_REVIEWER_TOKEN": REVIEWER,
             }
             | self.extra
         )
@@ -305,12 +323,30 @@ def start_telegram(directory: Path) -> tuple[subprocess.Popen[bytes], str]:
     return process, json.loads(process.stdout.readline())["url"]
 
 
+def running_github(up: Up) -> Iterator[str]:
+    """A loopback GitHub where the factory expects it, with the repos of its projects there; its URL."""
+    argv = [sys.executable, "-m", "factory_loopback.github", "--port", up.github.rpartition(":")[2]]
+    argv += ["--data", str(up.directory / "github")]
+    for i in ON_GITHUB:
+        argv += ["--repo", f"acme/p{i}={make_repo(up.directory, i, NOTES, None)}"]
+    for token, login in ((FACTORY, "factory"), (REVIEWER, "reviewer"), (PERSON, "ada")):
+        argv += ["--token", f"{token}={login}"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=(up.directory / "github.log").open("wb"))
+    assert process.stdout is not None
+    try:
+        yield json.loads(process.stdout.readline())["url"]
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
 def running_factory(directory: Path, extra: dict[str, str]) -> Iterator[Up]:
     for name in ("repos", "scripts", "seeds"):
         (directory / name).mkdir()
-    write_projects(directory)
+    github = f"http://127.0.0.1:{free_port()}"
+    write_projects(directory, github)
     telegram, url = start_telegram(directory)
-    up = Up(directory, url, extra)
+    up = Up(directory, url, github, extra)
     try:
         up.start()
         yield up
