@@ -4,6 +4,7 @@ import asyncio
 import logging
 import subprocess
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from factory_forge.forges import Forges
 from factory_forge.git import Mirror
 from factory_forge.github import ISSUES
 from factory_forge.github_site import GitHubSite, Identity
-from factory_loopback.github import GitHubServer, new_repo
+from factory_loopback.github import GitHubServer, new_repo, records
 
 BRANCH = "factory/jabcdefghi2-add-a-page"
 AUTHOR = Identity("FACTORY_GITHUB_TOKEN", "factory-token")
@@ -340,7 +341,7 @@ MAKING = {
 
 @pytest.fixture
 async def hub(tmp_path: Path, github_server: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setattr(github_client, "TIMEOUT_S", 2)
+    monkeypatch.setattr(github_client, "TIMEOUT_S", 1)
     return await on_github(tmp_path, github_server)
 
 
@@ -363,20 +364,28 @@ async def test_nothing_twice(hub: Place, github_server: GitHubServer, fault: str
 
 async def test_more_than_a_page(hub: Place, github_server: GitHubServer) -> None:
     """Of everything that comes in pages all are read; of issues without a bound those that changed last."""
-    inside, repo = github_server.hub, github_server.store.repos.get("acme/shop")
+    inside, store = github_server.hub, github_server.store
+    repo = store.repos.get("acme/shop")
     assert repo
     sha = await hub.person_pushes({"page.html": "one\n"})
-    for n in range(103):
-        made = await inside.open_pull(
-            repo, "factory", title=f"{n}", body="", head=BRANCH, base="main", draft=True, app=None
+    first = await inside.open_pull(repo, "factory", title="x", body="", head=BRANCH, base="main", draft=True, app=None)
+    issue = inside.issue(first)
+    inside.close(issue, "factory")
+    for n in range(2, 104):
+        number = {"id": store.next_id(), "number": store.next_number(repo)}
+        store.pulls.put(replace(first, **number))
+        store.issues.put(replace(issue, **number, **({"state": "open", "closed_at": None} if n == 103 else {})))
+        store.statuses.put(
+            records.Status(store.next_id(), "acme/shop", sha, f"c{n % 3}", "success", f"{n}", None, "ada")
         )
-        if n < 102:
-            inside.close(inside.issue(made), "factory")
     pulls = await hub.forge.pulls()
     assert [pull.number for pull in pulls] == list(range(1, 104))
     assert (await hub.forge.find_pull(BRANCH) or pulls[0]).number == 103
+    assert [s.description for s in await hub.forge.statuses(sha)] == ["102", "103", "101"]
+    last = store.issues.get("acme/shop#103")
+    assert last
     for n in range(120):
-        inside.comment(inside.issue(made), "ada", f"{n}", None)
+        inside.comment(last, "ada", f"{n}", None)
     sticky = await hub.forge.sticky_comment(103, "proof:j1", "x")
     assert len(await hub.forge.comments(103)) == 121
     assert (await hub.forge.sticky_comment(103, "proof:j1", "y")).id == sticky.id
@@ -384,9 +393,6 @@ async def test_more_than_a_page(hub: Place, github_server: GitHubServer) -> None
         inside.open_issue(repo, "ada", f"Wish {n}", None, None)
     numbers = [issue.number for issue in await hub.forge.issues()]
     assert len(numbers) == ISSUES and numbers == sorted(numbers) and min(numbers) > 103
-    for n in range(110):
-        await hub.forge.set_status(Status(sha=sha, context=f"c{n % 3}", state="success", description=f"{n}"))
-    assert [s.description for s in await hub.forge.statuses(sha)] == ["108", "109", "107"]
 
 
 async def test_a_look_without_news_costs_nothing(hub: Place, github_server: GitHubServer) -> None:
@@ -398,6 +404,23 @@ async def test_a_look_without_news_costs_nothing(hub: Place, github_server: GitH
         assert await hub.forge.look(seen.etag) is None
     assert [c.status for c in github_server.calls(operation="pulls/list")] == [200, 304, 304, 304]
     assert github_server.rates.window("factory").used == left
+
+
+async def test_protected_branches(hub: Place, github_server: GitHubServer) -> None:
+    """Refused here, before anything is sent, also where somebody has protected the factory's own."""
+    sha = hub.commit({"page.html": "one\n"})
+    await hub.factory_has(sha)
+    await hub.forge.push(hub.mirror, sha, BRANCH)
+    repo = github_server.store.repos.get("acme/shop")
+    assert repo
+    repo.protected.append(BRANCH)
+    newer = hub.commit({"page.html": "two\n"})
+    await hub.factory_has(newer)
+    before = len(github_server.calls(operation="git-receive-pack"))
+    for branch in (BRANCH, "main"):
+        with pytest.raises(ProtectedBranch):
+            await hub.forge.push(hub.mirror, newer, branch)
+    assert len(github_server.calls(operation="git-receive-pack")) == before
 
 
 async def test_people_keep_their_issues_off(hub: Place, github_server: GitHubServer) -> None:
