@@ -323,7 +323,7 @@ async def test_without_its_own_repository(git, tmp_path: Path, base: str, mirror
         inside.dirt(),
         inside.bundle_to(tmp_path / "b", base, base),
     ):
-        with pytest.raises(CheckoutBroken, match="not a git repository|lacks"):
+        with pytest.raises(CheckoutBroken, match=r"not a git repository|lacks"):
             await call
     assert (around / "unsaved.py").exists()
     assert (git(around, "rev-parse", "HEAD"), git(around, "status", "--porcelain"), git(around, "show-ref")) == before

@@ -11,10 +11,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from factory_agents.driver import Turn
+from factory_builder.handlers import Handlers
+from factory_builder.merging import Merging
+from factory_builder.settings import Settings
+from factory_chassis.plan import Plan
 from factory_forge.git import Mirror
 from factory_forge.inside import GitInside
 from factory_jobs.job import Job, Sandbox
 from factory_jobs.records import Round
+from factory_sandbox.contract import Answer
 from factory_sandbox.errors import Refused
 
 BRANCH = "factory/jabcdefghi2-add-a-page"
@@ -65,13 +71,14 @@ class KeptWork:
     """What handlers use of `Work`: rounds, evidence and artifacts, in memory."""
 
     def __init__(self, job: Job) -> None:
-        self.job, self.records, self.artifacts = job, self, self
+        self.job, self.records, self.artifacts = job, KeptRecords(self), self
         self.kept: dict[str, bytes] = {}
         self.seen: list[tuple[str, bool, Any]] = []
         self.base_result: dict[str, Any] = {}
-        self.project = SimpleNamespace(base=None)
+        self.project = SimpleNamespace(base=None, gates=[])
         self.decided: list[dict[str, Any]] = []
         self.said: list[SimpleNamespace] = []
+        self.public_url = "http://factory:8080"
         self.log = SimpleNamespace(info=_unheard, warning=_unheard)
         self._rounds: dict[tuple[int, int], Round] = {}
 
@@ -103,15 +110,77 @@ class KeptWork:
     async def all_evidence(self, job_id: str) -> list[SimpleNamespace]:
         return [SimpleNamespace(kind=kind, ok=ok, data=data) for kind, ok, data in self.seen]
 
-    async def keep(self, kind: str, name: str, content: Path, *, commit: str | None = None) -> SimpleNamespace:
-        self.kept[name] = content.read_bytes()
+    async def keep(self, kind: str, name: str, content: Path | bytes, *, commit: str | None = None) -> SimpleNamespace:
+        self.kept[name] = content if isinstance(content, bytes) else content.read_bytes()
         return SimpleNamespace(key=name)
+
+    async def plan(self, job_id: str, request_no: int) -> dict[str, Any]:
+        return {}
+
+    async def evidence(self, job_id: str, commit: str) -> dict[str, Any]:
+        return {}
+
+    async def outside(self, key: str, intent: Any, act: Callable[[], Any], look: Callable[[], Any]) -> Any:
+        return msgspec.to_builtins(await look() or await act())
+
+    def may_act(self) -> None:
+        """The lease is ours."""
 
     async def get_bytes(self, key: str) -> bytes:
         return self.kept[key]
 
     async def get_file(self, key: str, path: Path) -> None:
         path.write_bytes(self.kept[key])
+
+
+class KeptRecords:
+    """The same by the name `records`, where artifacts are rows."""
+
+    def __init__(self, work: KeptWork) -> None:
+        self._work = work
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._work, name)
+
+    async def artifacts(self, job_id: str) -> list[Any]:
+        return []
+
+
+class InHere(Handlers):
+    """The handlers with this machine's git for a sandbox, and the contract's answers given."""
+
+    def __init__(self, mirror: Mirror, inside: GitInside, **answers: Answer) -> None:
+        super().__init__(Settings())
+        self.mirror, self.inside, self.answers = mirror, inside, answers
+        self.agent: Callable[[str], None] | None = None  # what it does in its turn, told of the merge
+        self.turns = 0
+
+    def _git(self, work: Any) -> GitInside:
+        return self.inside
+
+    def _sandbox(self, work: Any) -> Any:
+        return self.inside.place
+
+    async def _mirror(self, work: Any) -> Mirror:
+        return self.mirror
+
+    def _contract(self, work: Any) -> Any:
+        async def run(verb: str, timeout: float) -> Answer:
+            return self.answers.get(verb, Answer(verb, 0, {}))
+
+        async def restart(ports: tuple[int, int], worktree: str) -> Answer:
+            return await run("restart", 1)
+
+        return SimpleNamespace(run=run, restart=restart)
+
+    async def _turn(self, work: Any, parent: str, merge: Merging | None) -> Turn:
+        assert self.agent is not None, "an agent was called where none is needed"
+        self.turns += 1
+        self.agent(merge.told() if merge else "")
+        return Turn(stop_reason="end_turn", message="I did it.")
+
+    async def _plan(self, work: Any) -> Plan:
+        return Plan(title="Add a page", problem="x", scope="x", criteria=[])
 
 
 def _unheard(event: str, **facts: Any) -> None:
@@ -124,6 +193,12 @@ def git(directory: Path, *args: str) -> str:
     return subprocess.run(command, check=True, env=env, capture_output=True, text=True).stdout.strip()
 
 
+@pytest.fixture(name="git")
+def git_fixture() -> Callable[..., str]:
+    """git as a person runs it."""
+    return git
+
+
 @pytest.fixture
 def person(tmp_path: Path) -> Path:
     """A person's repository with one commit."""
@@ -133,6 +208,15 @@ def person(tmp_path: Path) -> Path:
     git(work, "add", "-A")
     git(work, "commit", "-q", "-m", "first")
     return work
+
+
+@pytest.fixture
+def remote(tmp_path: Path, person: Path) -> Path:
+    """The bare repository that the person and the factory share."""
+    bare = tmp_path / "origin.git"
+    subprocess.run(["git", "clone", "-q", "--bare", str(person), str(bare)], check=True)
+    git(person, "remote", "add", "origin", str(bare))
+    return bare
 
 
 @pytest.fixture
@@ -172,11 +256,17 @@ async def clone(tmp_path: Path, mirror: Mirror, work: KeptWork) -> Path:
 
 
 @pytest.fixture
-def git_in() -> Callable[[Path], GitInside]:
+def git_in(work: KeptWork) -> Callable[[Path], GitInside]:
     """The factory's git in a clone."""
-    return lambda clone: GitInside(LocalPlace(clone), BRANCH)
+    return lambda clone: GitInside(LocalPlace(clone), BRANCH, work.job.base_sha or "")
 
 
 @pytest.fixture
 def inside(clone: Path, git_in: Callable[[Path], GitInside]) -> GitInside:
     return git_in(clone)
+
+
+@pytest.fixture
+def here(mirror: Mirror, inside: GitInside) -> Callable[..., InHere]:
+    """The handlers, with what the contract answers by verb; where nothing is given, all is well."""
+    return lambda **answers: InHere(mirror, inside, **answers)

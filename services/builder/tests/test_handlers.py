@@ -1,46 +1,17 @@
 """Builder's states where they decide: what is refused, what goes back, what the next round is told."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 from factory_agents.driver import Turn
 from factory_builder import checkpoint, feedback
-from factory_builder.handlers import Handlers
-from factory_builder.settings import Settings
 from factory_chassis.plan import Plan
 from factory_forge.git import Mirror
 from factory_forge.inside import GitInside
 from factory_jobs import events as ev
 from factory_sandbox.contract import Answer
-
-
-class InHere(Handlers):
-    """The handlers with this machine's git for a sandbox, and the contract's answers given."""
-
-    def __init__(self, mirror: Mirror, inside: GitInside, **answers: Answer) -> None:
-        super().__init__(Settings())
-        self.mirror, self.inside, self.answers = mirror, inside, answers
-
-    def _git(self, work: Any) -> GitInside:
-        return self.inside
-
-    def _sandbox(self, work: Any) -> Any:
-        return self.inside.place
-
-    async def _mirror(self, work: Any) -> Mirror:
-        return self.mirror
-
-    def _contract(self, work: Any) -> Any:
-        async def run(verb: str, timeout: float) -> Answer:
-            return self.answers.get(verb, Answer(verb, 0, {}))
-
-        async def restart(ports: tuple[int, int], worktree: str) -> Answer:
-            return await run("restart", 1)
-
-        return SimpleNamespace(run=run, restart=restart)
 
 
 async def committed(work: Any, clone: Path, inside: GitInside, files: dict[str, str]) -> str:
@@ -52,9 +23,11 @@ async def committed(work: Any, clone: Path, inside: GitInside, files: dict[str, 
     return made.sha
 
 
-async def test_refused_while_it_can_be_mended(work: Any, mirror: Mirror, clone: Path, inside: GitInside) -> None:
+async def test_refused_while_it_can_be_mended(
+    work: Any, mirror: Mirror, clone: Path, inside: GitInside, here: Any
+) -> None:
     """What the mirror will not take is told after the round, by name; the next round's commit leaves it behind."""
-    handlers = InHere(mirror, inside)
+    handlers = here()
     (clone / "way-out").symlink_to("/etc/passwd")
     bad = await committed(work, clone, inside, {"page.py": "x\n"})
     said = await handlers._refused(work, bad)
@@ -85,13 +58,20 @@ TIMEOUT = {"error": {"code": "timeout", "message": "factory test took longer tha
     ],
 )
 async def test_suites(
-    work: Any, mirror: Mirror, clone: Path, inside: GitInside, answer: Answer, base: list[Any], said: str | None
+    work: Any,
+    mirror: Mirror,
+    clone: Path,
+    inside: GitInside,
+    answer: Answer,
+    base: list[Any],
+    said: str | None,
+    here: Any,
 ) -> None:
     """Green, or red as the base is, goes on; all else goes back with its words, a run without results too."""
     work.base_result = {"suites": base}
     sha = await committed(work, clone, inside, {"page.py": "x\n"})
     work.job = msgspec.structs.replace(work.job, work_sha=sha)
-    event = await InHere(mirror, inside, test=answer).tests_running(work)
+    event = await here(test=answer).tests_running(work)
     if said is None:
         assert isinstance(event, ev.Done)
         assert [(kind, ok) for kind, ok, _ in work.seen] == [("suites", True)]
@@ -102,13 +82,13 @@ async def test_suites(
     assert not any(ok for _, ok, _ in work.seen)
 
 
-async def test_dirt(work: Any, mirror: Mirror, clone: Path, inside: GitInside) -> None:
+async def test_dirt(work: Any, mirror: Mirror, clone: Path, inside: GitInside, here: Any) -> None:
     """What changed after the commit goes back before any suite runs; what the base changes too does not."""
     sha = await committed(work, clone, inside, {"page.py": "x\n"})
     work.job = msgspec.structs.replace(work.job, work_sha=sha)
     (clone / "app.py").write_text("rewritten by setup\n")
     work.base_result = {"dirt": await inside.changes(), "suites": []}
-    handlers = InHere(mirror, inside, test=Answer("test", 0, {"suites": [GREEN]}))
+    handlers = here(test=Answer("test", 0, {"suites": [GREEN]}))
     assert isinstance(await handlers.tests_running(work), ev.Done)
     (clone / "late.py").write_text("x\n")
     event = await handlers.tests_running(work)
@@ -119,14 +99,14 @@ async def test_dirt(work: Any, mirror: Mirror, clone: Path, inside: GitInside) -
 
 @pytest.mark.parametrize("verify", [False, True])
 async def test_a_checkpoint_whose_app_does_not_start(
-    work: Any, mirror: Mirror, clone: Path, inside: GitInside, verify: bool
+    work: Any, mirror: Mirror, clone: Path, inside: GitInside, verify: bool, remote: Path, here: Any
 ) -> None:
     """The agent is told at its next turn; where a person's commit is to be proved there is no agent to tell."""
     sha = await committed(work, clone, inside, {"page.py": "x\n"})
     await inside.reset(work.job.base_sha)
-    work.job = msgspec.structs.replace(work.job, work_sha=sha, round=2, verify=verify)
+    work.job = msgspec.structs.replace(work.job, work_sha=sha, round=2, verify=verify, repo=str(remote))
     down = Answer("restart", 3, {"error": {"code": "not_ready", "message": "web is not ready"}})
-    event = await InHere(mirror, inside, restart=down).dev_environment_ready(work)
+    event = await here(restart=down).dev_environment_ready(work)
     assert isinstance(event, ev.Done)
     assert await inside.head() == sha
     told = feedback.before(await work.rounds(""), 1, 2)
@@ -134,42 +114,42 @@ async def test_a_checkpoint_whose_app_does_not_start(
 
 
 async def test_after_a_round_the_app_has_to_get_ready(
-    work: Any, mirror: Mirror, clone: Path, inside: GitInside
+    work: Any, mirror: Mirror, clone: Path, inside: GitInside, here: Any
 ) -> None:
     """The commit is kept either way; an app that does not come up is the next round's first thing to mend."""
     sha = await committed(work, clone, inside, {"page.py": "x\n"})
-    good = await InHere(mirror, inside)._after_round(work, sha)
+    good = await here()._after_round(work, sha)
     assert isinstance(good, ev.Done)
     assert good.facts == {"work_sha": sha}
     down = Answer("status", 3, {"error": {"code": "not_ready", "message": "web died", "log_tail": "Traceback"}})
-    bad = await InHere(mirror, inside, status=down)._after_round(work, sha)
+    bad = await here(status=down)._after_round(work, sha)
     assert isinstance(bad, ev.FellBack)
     assert bad.facts == {"work_sha": sha}
     assert "web died" in bad.feedback
     assert "Traceback" in bad.feedback
 
 
-async def test_a_rounds_commit(work: Any, mirror: Mirror, clone: Path, inside: GitInside) -> None:
+async def test_a_rounds_commit(work: Any, mirror: Mirror, clone: Path, inside: GitInside, here: Any) -> None:
     """Holds the agent's work and not what the base's setup changes; title, words and job are in its message."""
     (clone / "app.py").write_text("rewritten by setup\n")
     work.base_result = {"dirt": await inside.changes()}
     (clone / "page.py").write_text("x\n")
     plan = Plan(title="Add a page", problem="x", scope="x", criteria=[])
     ended = Turn(stop_reason="end_turn", message="I added a page.", tool_calls=2)
-    sha = await InHere(mirror, inside)._commit(work, work.job.base_sha, plan, ended)
+    sha = await here()._commit(work, work.job.base_sha, plan, ended)
     (made,) = await work.rounds("")
     assert (made.commit, made.parent, made.summary) == (sha, work.job.base_sha, "I added a page.")
-    assert await InHere(mirror, inside)._refused(work, sha) is None
+    assert await here()._refused(work, sha) is None
     (commit,) = await mirror.log(work.job.base_sha, sha)
     assert commit.subject == "Add a page"
     assert commit.body.strip() == "I added a page.\n\nFactory-Job: jabcdefghi2"
     assert [f.path for f in (await mirror.diff(work.job.base_sha, sha)).files] == ["page.py"]
 
 
-async def test_a_round_that_leaves_nothing(work: Any, mirror: Mirror, clone: Path, inside: GitInside) -> None:
+async def test_a_round_that_leaves_nothing(
+    work: Any, mirror: Mirror, clone: Path, inside: GitInside, here: Any
+) -> None:
     """No commit, and no row that claims one."""
     plan = Plan(title="Add a page", problem="x", scope="x", criteria=[])
-    assert (
-        await InHere(mirror, inside)._commit(work, work.job.base_sha, plan, Turn(stop_reason="")) == work.job.base_sha
-    )
+    assert await here()._commit(work, work.job.base_sha, plan, Turn(stop_reason="")) == work.job.base_sha
     assert await work.rounds("") == []

@@ -1,11 +1,14 @@
 """A round's git in a sandbox as it is in life, not only in a directory of this process."""
 
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from factory_builder import checkpoint
+from factory_builder import checkpoint, merging
+from factory_forge.errors import CheckoutBroken
 from factory_forge.git import Mirror
 from factory_forge.inside import GitInside
 from factory_jobs.errors import FactoryError
@@ -38,6 +41,39 @@ async def test_a_round(work: Any, mirror: Mirror, clone: Path, sandbox: Sandbox)
     await git.apply(work.kept[f"{made.sha[:12]}.bundle"], made.sha)
     assert await git.head() == made.sha
     assert await git.dirt() == []
+
+
+async def test_a_merge(
+    work: Any, person: Path, mirror: Mirror, clone: Path, sandbox: Sandbox, git: Callable[..., str]
+) -> None:
+    """What conflicts comes in as a checkpoint, and goes out as one commit with both parents."""
+    inside = GitInside(sandbox, work.job.branch, work.job.base_sha)
+    (clone / "app.py").write_text("2\n")
+    ours = (await inside.commit(work.job.base_sha, "ours")).sha
+    await work.put_round(work.job, commit=ours, bundle=await checkpoint.save(work, inside, ours))
+    work.job = msgspec.structs.replace(work.job, work_sha=ours, round=2)
+    (person / "app.py").write_text("3\n")
+    git(person, "commit", "-q", "-a", "-m", "moved on")
+    theirs = git(person, "rev-parse", "HEAD")
+    merge = await merging.begin(work, inside, mirror, ours, await work.rounds(""))
+    assert merge is not None
+    assert await inside.head() == merge.given
+    assert (clone / "app.py").read_text() == f"<<<<<<< {ours}\n2\n=======\n3\n>>>>>>> {theirs}\n"
+    (clone / "app.py").write_text("2 and 3\n")
+    both = (await inside.commit(merge.given, "both", parents=merge.parents)).sha
+    await work.put_round(work.job, commit=both, parent=ours, bundle=await checkpoint.save(work, inside, both))
+    await checkpoint.into_mirror(work, mirror, both)
+    assert await merging.fault(mirror, merge, both) is None
+    assert await mirror.is_ancestor(theirs, both)
+    assert await mirror.read(both, "app.py") == b"2 and 3\n"
+
+
+async def test_a_repository_that_is_gone(work: Any, clone: Path, sandbox: Sandbox) -> None:
+    """Is a place that is lost, by the code that the worker knows."""
+    shutil.rmtree(clone / ".git")
+    with pytest.raises(CheckoutBroken) as e:
+        await GitInside(sandbox, work.job.branch, work.job.base_sha).dirt()
+    assert e.value.code == "sandbox-lost"
 
 
 async def test_an_error(work: Any, sandbox: Sandbox) -> None:

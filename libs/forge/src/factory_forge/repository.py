@@ -165,9 +165,11 @@ class Repository:
 
         No driver, filter or attribute of the repository has a say. Raises NoSuchRef, GitTooOld (before git 2.38).
         """
+        for sha in (ours, theirs):
+            await self.resolve(whole_hash(sha))  # of what is not there it says the same as of a conflict
         command = ("merge-tree", "--write-tree", "--allow-unrelated-histories", "--name-only", "-z")
         try:
-            out = await self._at([ours, theirs], *command, ok=(0, 1))
+            out = await git(self.path, *command, ours, theirs, ok=(0, 1))
         except GitFailed as error:
             if error.status == 129:  # it knows no such option
                 raise GitTooOld(command=command[0]) from error

@@ -1,8 +1,4 @@
-"""Push and pull request: exactly the proved commit, the text from records, statuses pending until the review.
-
-A person's commit that was proved is on the branch already and is never pushed: where the branch has left it meanwhile,
-what is there now is what counts.
-"""
+"""Push and pull request: exactly the proved commit, the text from records, statuses pending until the review."""
 
 from __future__ import annotations
 
@@ -27,11 +23,7 @@ async def publish(work: Work, mirror: Mirror, forge: Forge) -> ev.Event:
     job = work.job
     assert job.work_sha and job.branch
     basis = await basis_of(mirror, work.project.base, job.work_sha)
-    if job.verify:
-        tip = await forge.tip(job.branch)
-        if tip is not None and tip != job.work_sha:
-            return ev.PersonPushed(head=tip)
-    elif (gate := await _risk_gate(work, basis.diff)) is not None:
+    if not job.verify and (gate := await _risk_gate(work, basis.diff)) is not None:
         return gate
     try:
         await _push(work, mirror, forge)
