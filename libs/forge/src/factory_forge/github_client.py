@@ -128,6 +128,8 @@ class Client:
         if not isinstance(error, github.GithubException) or error.status >= 500:
             return self._away(error, does)
         headers, reason = _lower(error.headers), reason_of(error)
+        if error.status == 400 and "something went wrong" in reason.lower():  # GraphQL's word for a 5xx
+            return self._away(error, does)
         if (seconds := limit_of(error.status, headers, reason)) is not None:
             self._open_at = time.monotonic() + seconds
             return self._limited(seconds, reason)

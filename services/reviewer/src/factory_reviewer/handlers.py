@@ -12,7 +12,7 @@ from factory_forge.basis import Basis, basis_of
 from factory_forge.diff import Diff
 from factory_forge.ended import ended
 from factory_forge.errors import LineNotInDiff
-from factory_forge.forge import Forge, LineComment, Status
+from factory_forge.forge import Forge, LineComment, Status, hidden_marker
 from factory_forge.forges import Forges
 from factory_jobs import events as ev
 from factory_jobs.machine import State
@@ -93,7 +93,7 @@ class Handlers:
 
         async def look() -> Any | None:
             mine = [r for r in await reviewer.reviews(job.pr.number if job.pr else 0) if r.author == reviewer.author]
-            return next((r for r in mine if r.sha == job.proved_sha), None)
+            return next((r for r in mine if hidden_marker(marker) in r.body), None)
 
         await work.outside(marker, {"number": job.pr.number, "sha": job.proved_sha}, act, look)
 
