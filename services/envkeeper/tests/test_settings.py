@@ -35,6 +35,13 @@ def test_node_jobs(value: str) -> None:
         read(Settings, {"FACTORY_NODE_JOBS": value})
 
 
+def test_ports_of_a_job() -> None:
+    """Fewer for each make room for more jobs in a short range."""
+    assert read(Settings, {"FACTORY_PORT_RANGE": "2000-2004", "FACTORY_JOB_PORTS": "5"}).job_ports == 5
+    with pytest.raises(BadSettings, match="FACTORY_PORT_RANGE: 2000-2004 holds fewer than the 6 ports"):
+        read(Settings, {"FACTORY_PORT_RANGE": "2000-2004", "FACTORY_JOB_PORTS": "6"})
+
+
 def test_previews() -> None:
     """A twin for each port of the range; none unless it is asked for."""
     assert read(Settings, {}).previews is None

@@ -32,6 +32,7 @@ OF_SERVICES = frozenset(
         "agent_minutes",
         "port_range",
         "preview_range",
+        "job_ports",
         "node_jobs",
         "edit_every",
         "forge_every",

@@ -52,7 +52,7 @@ class Handlers:
         branch = job.branch or branch_name(job.id, job.title)
         placement = await records.next_placement(job.id)
         node = self.places.node
-        block = await ports.lease(records, self.places.node_dir, node, job.id, placement, self.settings.ports)
+        block = await self._ports(work, placement)
         await self.places.clone(mirror, job.id, placement, base_sha, branch)
         work.log.info("checkout ready", placement=placement, ports=f"{block[0]}-{block[1]}", base=base_sha[:12])
         return ev.Done(
@@ -65,8 +65,7 @@ class Handlers:
         if await self.places.alive(job.sandbox):
             return ev.Done()
         assert job.placement is not None
-        node = self.places.node
-        block = await ports.lease(work.records, self.places.node_dir, node, job.id, job.placement, self.settings.ports)
+        block = await self._ports(work, job.placement)
         handle = await self.places.create(job, block)
         return ev.Done(facts={"sandbox": sandbox_facts(handle, block)})
 
@@ -95,6 +94,11 @@ class Handlers:
     async def _start(self, work: Work, contract: Contract, sandbox: Facts) -> None:
         low, high = sandbox.ports
         _hold(await contract.start((low, high), work.job.id), "The app did not start")
+
+    async def _ports(self, work: Work, placement: int) -> tuple[int, int]:
+        node, settings = self.places.node, self.settings
+        where = (work.records, self.places.node_dir, node, work.job.id, placement)
+        return await ports.lease(*where, settings.ports, settings.job_ports)
 
     def _contract(self, work: Work) -> Contract:
         assert work.job.sandbox is not None

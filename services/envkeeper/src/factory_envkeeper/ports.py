@@ -62,7 +62,13 @@ async def _locked(node_dir: Path) -> AsyncIterator[None]:
 
 
 async def lease(
-    records: Records, node_dir: Path, node: str, job_id: str, placement: int, within: tuple[int, int]
+    records: Records,
+    node_dir: Path,
+    node: str,
+    job_id: str,
+    placement: int,
+    within: tuple[int, int],
+    size: int = SIZE,
 ) -> tuple[int, int]:
     """Writes the range into the ledger before anybody uses it. Raises FactoryError where none is free."""
     async with _locked(node_dir):
@@ -70,10 +76,10 @@ async def lease(
         for o in owned:
             if (o.job_id, o.placement) == (job_id, placement):
                 return parse(o.ref)
-        block = choose(within, [parse(o.ref) for o in owned])
+        block = choose(within, [parse(o.ref) for o in owned], size)
         if block is None:
             raise FactoryError(
-                f"No {SIZE} ports in a row are free between {within[0]} and {within[1]} on this node.",
+                f"No {size} ports in a row are free between {within[0]} and {within[1]} on this node.",
                 code="no_ports",
                 hint="Let jobs end, or widen FACTORY_PORT_RANGE.",
                 retry_after=30,
