@@ -112,6 +112,15 @@ def test_there_is_one_open_pull_request_for_a_branch(site):
     assert site.repo().create_pull("main", "feature", title="Again").number == 2
 
 
+def test_a_plan_without_drafts(site):
+    site.server.hub.repo("acme/shop").drafts = False
+
+    with pytest.raises(GithubException, match="Draft pull requests are not supported"):
+        opened(site)
+
+    assert opened(site, "other", draft=False).number == 1
+
+
 def test_lists(site):
     """By state, head (only with its owner), base; newest first unless told otherwise."""
     for name in ("one", "two", "three"):

@@ -149,9 +149,10 @@ class Bare:
 
     async def resolve(self, name: str) -> str | None:
         """The commit that a branch, a tag or a (shortened) sha means; None where there is none."""
-        for spelled in (f"refs/heads/{name}", f"refs/tags/{name}", f"refs/{name}", name):
-            if spelled is name and name != "HEAD" and not re.fullmatch(r"[0-9a-f]{7,40}", name):
-                continue
+        spellings = [f"refs/heads/{name}", f"refs/tags/{name}", f"refs/{name}"]
+        if name == "HEAD" or re.fullmatch(r"[0-9a-f]{7,40}", name):
+            spellings.insert(0 if SHA.fullmatch(name) else len(spellings), name)
+        for spelled in spellings:
             try:
                 return (await self.git("rev-parse", "--verify", "--quiet", f"{spelled}^{{commit}}")).decode().strip()
             except GitFailed:

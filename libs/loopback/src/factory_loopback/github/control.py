@@ -11,7 +11,7 @@ from aiohttp import web
 from factory_loopback.errors import BadSetup, LoopbackError
 
 from .bare import GitFailed
-from .door import Call, Door
+from .door import Door
 from .faults import Faults, fault_of
 from .hub import Hub
 from .identities import Identity
@@ -56,7 +56,7 @@ class Control:
             {
                 "total": len(calls),
                 "counts": counts,
-                "requests": [_shown(call) for call in calls],
+                "requests": [asdict(call) for call in calls],
                 "deliveries": deliveries,
             }
         )
@@ -118,10 +118,6 @@ class Control:
         if self._hub.store.users.get(login) is None:
             raise BadSetup(f"Nobody is called {login} here (add them: --user {login}).")
         return login
-
-
-def _shown(call: Call) -> dict[str, Any]:
-    return asdict(call)
 
 
 async def _json(request: web.Request) -> Any:

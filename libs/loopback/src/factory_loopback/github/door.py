@@ -63,7 +63,7 @@ class Door:
         if fault is None or fault.what in AFTER:
             response = await act(request, call)
             call.status = response.status
-            if fault is None or response.status >= 400:
+            if fault is None or response.status >= 400 or fault not in self._faults.waiting:
                 return response
         self._faults.strike(fault)
         call.fault, call.status = fault.what, 0

@@ -1,7 +1,7 @@
 """Faults on demand: the next requests to an address fail as GitHub or the network between would let them fail."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from factory_loopback.errors import BadSetup
@@ -61,7 +61,3 @@ def fault_of(described: dict[str, Any]) -> Fault:
         return Fault(**described)
     except TypeError as error:
         raise BadSetup(f"That is no fault: {error}") from error
-
-
-def shown(fault: Fault) -> dict[str, Any]:
-    return asdict(fault)

@@ -42,12 +42,15 @@ class Hub:
     # Branches
 
     async def settle(self) -> None:
-        """At start: what a push did to branches just before the server was killed is followed up."""
+        """At start: what a push or a merge did to branches just before the server was killed is followed up."""
         for repo in self.store.repos:
             branches = await self.bare(repo).branches()
             for pull in self._open(repo):
                 if branches.get(pull.head) != pull.head_sha:
                     await self.moved(repo, pull.head, pull.head_sha, branches.get(pull.head), repo.owner)
+                base = branches.get(pull.base)
+                if self.issue(pull).state == "open" and base and await self.bare(repo).contains(base, pull.head_sha):
+                    self.merged(pull, base, repo.owner)
 
     async def pushed(self, repo: Repo, before: dict[str, str], login: str) -> None:
         """Follows up whatever a push did: `before` is what branches there were."""
@@ -108,6 +111,8 @@ class Hub:
         """Raises Refusal (422) as GitHub does, among others for a second one of the same branches."""
         bare, head = self.bare(repo), head.removeprefix(f"{repo.owner}:")
         check_text("PullRequest", title, body)
+        if draft and not repo.drafts:
+            raise refusals.custom("PullRequest", "Draft pull requests are not supported in this repository.")
         base_sha, head_sha = await bare.branch(base), await bare.branch(head)
         if base_sha is None:
             raise refusals.invalid("PullRequest", "base")

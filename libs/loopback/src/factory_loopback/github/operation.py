@@ -147,7 +147,7 @@ class Operation:
         return f"{self.needs[0]}:" == APP
 
 
-OPERATIONS: dict[str, Operation] = {}
+OPERATIONS: list[Operation] = []
 
 
 def operation(name: str, where: str, needs: str = "metadata:read", people: str = "") -> Callable[[Act], Act]:
@@ -156,7 +156,7 @@ def operation(name: str, where: str, needs: str = "metadata:read", people: str =
     permission, _, level = needs.partition(":")
 
     def register(act: Act) -> Act:
-        OPERATIONS[name] = Operation(name, method, path, act, (permission, level), people or level)
+        OPERATIONS.append(Operation(name, method, path, act, (permission, level), people or level))
         return act
 
     return register
@@ -176,7 +176,7 @@ class Routes:
 
     def __init__(self, described: dict[tuple[str, str], str]) -> None:
         """described: method and path to name, of everything that GitHub has, built or not."""
-        built = {(operation.method, operation.path): operation for operation in OPERATIONS.values()}
+        built = {(operation.method, operation.path): operation for operation in OPERATIONS}
         paths: dict[str, dict[str, tuple[str, Operation | None]]] = {}
         for (method, path), name in described.items():
             paths.setdefault(path, {})[method] = (name, None)

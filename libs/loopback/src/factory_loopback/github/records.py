@@ -50,6 +50,7 @@ class Repo(Record):
     path: str
     default_branch: str
     private: bool = True
+    drafts: bool = True  # False: as in a private repository of a plan without draft pull requests
     protected: list[str] = field(default_factory=list)  # branches that only pull requests change
     collaborators: dict[str, str] = field(default_factory=dict)  # login: one of LEVELS
     created_at: str = field(default_factory=now)

@@ -54,6 +54,8 @@ class Rest:
                     403,
                     "Request forbidden by administrative rules. Please make sure your request has a User-Agent header",
                 )
+            if request.headers.get("X-GitHub-Api-Version", VERSION) != VERSION:
+                raise Refusal(400, f"Unsupported API version; the supported one is {VERSION}")
             identity = self._identities.of(request.headers.get("Authorization"))
             call.login = identity.login
             counted = call.path != "/rate_limit"
@@ -68,6 +70,8 @@ class Rest:
             if counted and response.status == 304:
                 self._rates.give_back(identity.login)
             common |= self._rates.window(identity.login).headers("core")
+            if identity.login and not identity.app:
+                common["X-OAuth-Scopes"] = "repo"
         except Refusal as error:
             response = refused(error)
         for name, value in common.items():

@@ -106,9 +106,9 @@ class GitHubServer:
     async def stop(self) -> None:
         """Lets go of who waits; what is in a `data` directory stays."""
         self.door.close()
-        await self.hub.webhooks.stop()
         if self._runner:
             await self._runner.cleanup()
+        await self.hub.webhooks.stop()
         self.store.close()
         if self._scratch:
             self._scratch.cleanup()

@@ -28,7 +28,17 @@ def description(path: Path | None = None) -> Wire | None:
     parents = Path(__file__).resolve().parents
     beside = parents[5].parent / "shared" / "specs" / FILE_NAME if len(parents) > 5 else None
     found = Path(named) if named else beside
-    return json.loads(found.read_text(encoding="utf-8")) if found and found.is_file() else None
+    return _corrected(json.loads(found.read_text(encoding="utf-8"))) if found and found.is_file() else None
+
+
+def _corrected(document: Wire) -> Wire:
+    """Whose an installation is: a user or an enterprise, not both at once as the list of them has it."""
+    listed = document["paths"].get("/app/installations", {}).get("get")
+    if listed:
+        content = listed["responses"]["200"]["content"]["application/json"]
+        account = content["schema"]["items"]["properties"]["account"]
+        account["anyOf"] = account.pop("allOf")
+    return document
 
 
 class Description:

@@ -35,8 +35,10 @@ async def create(ask: Ask) -> Answer:
     return Answer(_with_creator(ask, ask.store.statuses.put(status)), 201)
 
 
+@operation("repos/list-commit-statuses-for-ref", "GET /repos/{owner}/{repo}/statuses/{ref}", "statuses:read")
 @operation("repos/list-commit-statuses-for-ref", "GET /repos/{owner}/{repo}/commits/{ref}/statuses", "statuses:read")
 async def list_statuses(ask: Ask) -> Page:
+    """Also at an address that GitHub no longer describes, and that PyGithub uses."""
     found = ask.store.statuses.of(ask.repo.name, sha=await ask.commit())
     return Page(found[::-1], lambda status: _with_creator(ask, status))
 
