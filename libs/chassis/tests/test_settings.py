@@ -151,6 +151,14 @@ def test_one_identity_each_on_github() -> None:
     assert read(Settings, app | {"FACTORY_GITHUB_REVIEWER_TOKEN": "ghp_x"}).github_app_id == "12"
 
 
+def test_a_token_can_stand_in_a_header() -> None:
+    """A line's end goes; what is no token is refused before a library repeats it in its complaint."""
+    given = read(Settings, {"FACTORY_GITHUB_TOKEN": " ghp_x\n"}).github_token
+    assert given and given.get_secret_value() == "ghp_x"
+    (problem,) = problems({"FACTORY_GITHUB_TOKEN": "ghp_canary\nghp_other"})
+    assert problem.startswith("FACTORY_GITHUB_TOKEN: not a token") and "canary" not in problem
+
+
 def test_a_private_key() -> None:
     """Its line ends may have been written as \\n to fit a variable; what is none is refused and not repeated."""
     app = {"FACTORY_GITHUB_APP_ID": "12", "FACTORY_GITHUB_APP_KEY": PEM.strip().replace("\n", "\\n")}

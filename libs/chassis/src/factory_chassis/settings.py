@@ -67,6 +67,14 @@ def _url(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _token(value: SecretStr) -> SecretStr:
+    """One that can stand in a header: what could not would be repeated in that error's words."""
+    token = value.get_secret_value().strip()
+    if not re.fullmatch(r"[\x21-\x7e]*", token):
+        raise ValueError("not a token: blanks or control characters are in it")
+    return SecretStr(token)
+
+
 def _pem(value: SecretStr) -> SecretStr:
     """A private key; where it came in one line, with `\\n` for its line ends, with true ones."""
     key = value.get_secret_value().replace("\\n", "\n").strip()
@@ -99,10 +107,10 @@ class Settings(BaseModel):
     telegram_token: SecretStr | None = None
     telegram_api: Annotated[str, _url("http", "https")] | None = None  # another Bot API server than api.telegram.org
     # Who the factory is on GitHub, and who reviews: each by a token, or by an App's id and private key.
-    github_token: SecretStr | None = None
+    github_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
     github_app_id: str | None = None
     github_app_key: Annotated[SecretStr, AfterValidator(_pem)] | None = None
-    github_reviewer_token: SecretStr | None = None
+    github_reviewer_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
     github_reviewer_app_id: str | None = None
     github_reviewer_app_key: Annotated[SecretStr, AfterValidator(_pem)] | None = None
     github_api: Annotated[str, _url("https", "http"), AfterValidator(_safe)] | None = (
