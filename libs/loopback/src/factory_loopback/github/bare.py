@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 from factory_loopback.errors import LoopbackError
 
+from .diff import FileChange, changes
 from .records import iso
 
 T = TypeVar("T")
 SHA = re.compile(r"[0-9a-f]{40}")
-STATUSES = {"A": "added", "D": "removed", "M": "modified", "R": "renamed", "C": "copied", "T": "changed"}
 # Nobody's configuration, and repositories of other users are read as well.
 ENVIRONMENT = {
     "PATH": os.environ.get("PATH", os.defpath),
@@ -89,19 +89,6 @@ class Commit:
     author: Signature
     committer: Signature
     message: str
-
-
-@dataclass(frozen=True)
-class FileChange:
-    """One file of a difference; `patch` begins at its first @@ and is empty where there is none to show."""
-
-    path: str
-    status: str
-    sha: str  # of the blob as it is after the change; of a removed file, before it
-    additions: int
-    deletions: int
-    patch: str
-    previous: str = ""
 
 
 @dataclass(frozen=True)
@@ -209,7 +196,7 @@ class Bare:
         kind = ("diff", "--no-color", "--no-ext-diff", "-M", old, new)
         facts = (await self.git(*kind, "--raw", "--numstat", "-z", "--no-abbrev")).decode(errors="replace")
         text = (await self.git(*kind, "-p")).decode(errors="replace")
-        return _changes(facts.split("\0"), re.split(r"^diff --git .*\n", text, flags=re.MULTILINE)[1:])
+        return changes(facts.split("\0"), re.split(r"^diff --git .*\n", text, flags=re.MULTILINE)[1:])
 
     # Writing
 
@@ -300,34 +287,6 @@ def _entry(line: str) -> Entry:
     facts, path = line.split("\t", 1)
     mode, kind, sha, size = facts.split()
     return Entry(mode, kind, sha, path, None if size == "-" else int(size))
-
-
-def _changes(facts: list[str], patches: list[str]) -> list[FileChange]:
-    """git's raw records, then its counts, both in the order of the patches."""
-    words = iter(facts)
-    raw: list[tuple[str, str, str, str]] = []
-    counts: dict[str, tuple[int, int]] = {}
-    for word in words:
-        if word.startswith(":"):
-            _, _, old, new, letter = word[1:].split(" ")
-            first = next(words)
-            path, previous = (next(words), first) if letter[0] in "RC" else (first, "")
-            raw.append((path, previous, STATUSES[letter[0]], old if letter[0] == "D" else new))
-        elif word:
-            added, removed, path = word.split("\t")
-            if not path:  # a rename: both paths follow
-                next(words)
-                path = next(words)
-            counts[path] = (0, 0) if added == "-" else (int(added), int(removed))
-    return [
-        FileChange(path, status, sha, *counts[path], _hunks(patch), previous)
-        for (path, previous, status, sha), patch in zip(raw, patches, strict=True)
-    ]
-
-
-def _hunks(patch: str) -> str:
-    found = re.search(r"^@@", patch, flags=re.MULTILINE)
-    return patch[found.start() :].rstrip("\n") if found else ""
 
 
 async def new_repo(path: Path, files: Mapping[str, str], branch: str = "main") -> Path:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from .bare import Commit, FileChange, Signature
+from .bare import Commit, Signature
+from .diff import FileChange
 from .records import Repo
 from .shapes import Wire
 from .site import Site, node_id_of

@@ -6,13 +6,13 @@ from typing import Any
 
 from . import refusals
 from .bare import Bare, Signature
-from .records import Comment, Event, Hook, Issue, Label, Pull, Repo, Review, now
-from .shapes import PullStats, Shapes, Wire
+from .news import News
+from .records import Comment, Event, Issue, Label, Pull, Repo, now
+from .shapes import PullStats, Shapes
 from .site import Site
 from .store import Store
 from .webhooks import Webhooks
 
-ZEROS = "0" * 40
 TITLE_MAX, BODY_MAX = 256, 65_536  # characters
 NEW_LABEL_COLOR = "ededed"
 
@@ -25,6 +25,7 @@ class Hub:
         self.site = Site()
         self.shapes = Shapes(store, self.site)
         self.webhooks = Webhooks(store)
+        self.news = News(store, self.shapes, self.webhooks)
         self._bares: dict[str, Bare] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._looked_at: set[tuple[str, str, str]] = set()
@@ -63,7 +64,7 @@ class Hub:
         """A branch is new, has moved or is gone."""
         repo.pushed_at = now()
         self.store.repos.put(repo)
-        await self._tell_push(repo, branch, old, new, login)
+        await self.news.push(repo, self.bare(repo), branch, old, new, login)
         for pull in self._open(repo):
             if new is None and branch in (pull.head, pull.base):
                 self.close(self.issue(pull), login)
@@ -79,7 +80,7 @@ class Hub:
         self.touch(self.issue(pull))
         if not await bare.contains(new, old):
             self.event(self.issue(pull), login, "head_ref_force_pushed", commit_id=new)
-        self.tell_pull(pull, "synchronize", login, before=old, after=new)
+        self.news.pull(pull, "synchronize", login, before=old, after=new)
 
     async def _keep_head(self, repo: Repo, pull: Pull) -> None:
         """`refs/pull/<n>/head` holds the commits when the branch is long gone."""
@@ -128,7 +129,7 @@ class Hub:
         self.store.pulls.put(pull)
         self.store.issues.put(issue)
         await self._keep_head(repo, pull)
-        self.tell_pull(pull, "opened", login)
+        self.news.pull(pull, "opened", login)
         return pull
 
     async def edit_pull(
@@ -144,6 +145,9 @@ class Hub:
     ) -> None:
         """Changes what is not None. Raises Refusal (422)."""
         if base and base != pull.base:
+            if self.issue(pull).state == "closed":
+                words = "Cannot change the base branch of a closed pull request."
+                raise refusals.invalid("PullRequest", "base", message=words)
             base_sha = await self.bare(repo).branch(base)
             if base_sha is None:
                 raise refusals.invalid("PullRequest", "base")
@@ -181,7 +185,7 @@ class Hub:
         self.touch(self.issue(pull))
         action = "converted_to_draft" if draft else "ready_for_review"
         self.event(self.issue(pull), login, "convert_to_draft" if draft else action)
-        self.tell_pull(pull, action, login)
+        self.news.pull(pull, action, login)
 
     def merged(self, pull: Pull, sha: str, login: str) -> None:
         """Its commits are in the base."""
@@ -201,7 +205,7 @@ class Hub:
             issue.state_reason = "reopened"
         self.touch(issue)
         self.event(issue, login, "reopened")
-        self.tell_issue(issue, "reopened", login)
+        self.news.issue(issue, "reopened", login)
         if pull and head and head != pull.head_sha:
             await self._synchronize(repo, pull, head, login)
 
@@ -253,7 +257,7 @@ class Hub:
         number = self.store.next_number(repo)
         issue = Issue(self.store.next_id(), repo.name, number, title, body, login, by_app=app)
         self.store.issues.put(issue)
-        self.tell_issue(issue, "opened", login)
+        self.news.issue(issue, "opened", login)
         return issue
 
     async def edit_issue(
@@ -272,7 +276,7 @@ class Hub:
         if title is not None or body is not None:
             issue.title, issue.body = title or issue.title, issue.body if body is None else body
             self.touch(issue)
-            self.tell_issue(issue, "edited", login)
+            self.news.issue(issue, "edited", login)
         if state == "closed":
             self.close(issue, login, reason)
         elif state == "open" and issue.state == "closed":
@@ -285,7 +289,7 @@ class Hub:
         issue.state_reason = None if self.store.pulls.get(issue.key) else reason or "completed"
         self.touch(issue)
         self.event(issue, login, "closed")
-        self.tell_issue(issue, "closed", login)
+        self.news.issue(issue, "closed", login)
 
     def touch(self, issue: Issue) -> None:
         """Keeps a change of an issue."""
@@ -297,7 +301,7 @@ class Hub:
         comment = Comment(self.store.next_id(), issue.repo, issue.number, login, body, by_app=app)
         self.store.comments.put(comment)
         self.touch(issue)
-        self.tell_comment(comment, "created", login)
+        self.news.comment(comment, "created", login)
         return comment
 
     def label(self, repo: Repo, name: str) -> Label:
@@ -314,81 +318,11 @@ class Hub:
             for name in sorted(changed):
                 label = self.shapes.label(repo.name, name)
                 self.event(issue, login, event, label={"name": name, "color": label["color"]})
-                self.tell_issue(issue, event, login, label=label)
+                self.news.issue(issue, event, login, label=label)
 
     def event(self, issue: Issue, login: str, event: str, **more: Any) -> None:
         """Writes into the issue's history."""
         self.store.events.put(Event(self.store.next_id(), issue.repo, issue.number, login, event, more))
-
-    # What hooks hear
-
-    def tell_issue(self, issue: Issue, action: str, login: str, **more: Any) -> None:
-        pull = self.store.pulls.get(issue.key)
-        if pull:
-            self.tell_pull(pull, action, login, **more)
-        else:
-            self._tell(issue.repo, "issues", login, action=action, issue=self.shapes.issue(issue), **more)
-
-    def tell_pull(self, pull: Pull, action: str, login: str, **more: Any) -> None:
-        shown = self.shapes.pull(pull) | {"merged": pull.merged_at is not None}
-        shown["merged_by"] = self.shapes.maybe_user(pull.merged_by)
-        self._tell(pull.repo, "pull_request", login, action=action, number=pull.number, pull_request=shown, **more)
-
-    def tell_comment(self, comment: Comment, action: str, login: str) -> None:
-        issue = self.store.issues.get(f"{comment.repo}#{comment.number}")
-        assert issue
-        shown = {"issue": self.shapes.issue(issue), "comment": self.shapes.comment(comment)}
-        self._tell(comment.repo, "issue_comment", login, action=action, **shown)
-
-    def tell_review(self, pull: Pull, review: Review) -> None:
-        shown = {"pull_request": self.shapes.pull(pull), "review": self.shapes.review(review)}
-        shown["review"]["state"] = review.state.lower()
-        self._tell(pull.repo, "pull_request_review", review.author, action="submitted", **shown)
-
-    def ping(self, hook: Hook, login: str) -> None:
-        """What a new hook hears first."""
-        self._tell(hook.repo, "ping", login, zen="Keep it logically awesome.", hook_id=hook.id)
-
-    async def _tell_push(self, repo: Repo, branch: str, old: str | None, new: str | None, login: str) -> None:
-        bare = self.bare(repo)
-        commits = await bare.between(old, new) if old and new else []
-        forced = bool(old and new and not await bare.contains(new, old))
-        shown = [_push_commit(commit) for commit in commits[-20:]]
-        self._tell(
-            repo.name,
-            "push",
-            login,
-            ref=f"refs/heads/{branch}",
-            before=old or ZEROS,
-            after=new or ZEROS,
-            created=old is None,
-            deleted=new is None,
-            forced=forced,
-            commits=shown,
-            head_commit=_push_commit(await bare.commit(new)) if new else None,
-            pusher={"name": login},
-        )
-
-    def _tell(self, repo: str, event: str, login: str, **payload: Any) -> None:
-        kept = self.store.repos.get(repo)
-        assert kept
-        self.webhooks.tell(
-            kept.name, event, payload | {"repository": self.shapes.repo(kept), "sender": self.shapes.user(login)}
-        )
-
-
-def _push_commit(commit: Any) -> Wire:
-    people = {
-        role: {"name": who.name, "email": who.email}
-        for role, who in (("author", commit.author), ("committer", commit.committer))
-    }
-    return {
-        "id": commit.sha,
-        "tree_id": commit.tree,
-        "message": commit.message,
-        "timestamp": commit.committer.date,
-        **people,
-    }
 
 
 def default_title(issue: Issue, pull: Pull, repo: Repo, way: str) -> str:

@@ -18,8 +18,7 @@ from .refusals import Refusal
 from .store import Store
 
 HOUR = 3600.0  # seconds that an installation token lives
-LONGEST_JWT = 600  # seconds between `iat` and `exp`
-DRIFT = 60  # seconds that clocks may differ
+LONGEST_JWT = 600  # seconds from now to `exp`; who adds that much to a clock that is ahead is refused
 
 
 @dataclass(frozen=True)
@@ -75,16 +74,14 @@ class Identities:
                 text,
                 app.public_key,
                 algorithms=["RS256"],
-                leeway=DRIFT,
                 options={"require": ["exp", "iat", "iss"], "verify_iss": False},
             )
         except jwt.ExpiredSignatureError as error:
-            raise refusals.unauthorized(
-                "'Expiration time' claim ('exp') must be a numeric value in the future"
-            ) from error
+            words = "must be a numeric value representing the future time at which the assertion expires"
+            raise refusals.unauthorized(f"'Expiration time' claim ('exp') {words}") from error
         except jwt.PyJWTError as error:
             raise refusals.unauthorized("A JSON web token could not be decoded") from error
-        if claims["exp"] - time.time() > LONGEST_JWT + DRIFT:
+        if claims["exp"] - time.time() > LONGEST_JWT:
             raise refusals.unauthorized("'Expiration time' claim ('exp') is too far in the future")
         return Identity(app.login, app)
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from factory_loopback.errors import BadSetup
 
 from .bare import git
-from .hub import ZEROS, Hub
+from .hub import Hub
+from .news import ZEROS
 
 AUTHOR = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false")
 

@@ -18,6 +18,7 @@ from .git_http import GitHttp
 from .graphql import GraphQl
 from .hub import Hub
 from .identities import Identities
+from .page import Pages
 from .person import Person
 from .rates import Rates
 from .records import LEVELS, App, Delivery, Hook, Repo
@@ -94,7 +95,7 @@ class GitHubServer:
     async def start(self) -> None:
         """Listens; with port 0, `port` and `url` say where afterwards."""
         app = web.Application(client_max_size=READ_LIMIT)
-        for door in (self._control, self.rest, self._graphql, self._git):
+        for door in (self._control, self.rest, self._graphql, self._git, Pages(self.hub)):
             app.add_routes(door.routes())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()

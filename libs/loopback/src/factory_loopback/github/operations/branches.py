@@ -1,7 +1,7 @@
 """Branches, and refs in general."""
 
 from .. import refusals
-from ..hub import ZEROS
+from ..news import ZEROS
 from ..operation import Answer, Ask, Page, operation
 from ..refusals import Refusal
 from ..shapes import Wire

@@ -35,14 +35,14 @@ async def update(ask: Ask) -> Answer:
     check_body("IssueComment", body)
     comment.body, comment.updated_at = body, now()
     ask.store.comments.put(comment)
-    ask.hub.tell_comment(comment, "edited", ask.login)
+    ask.hub.news.comment(comment, "edited", ask.login)
     return Answer(ask.shapes.comment(comment))
 
 
 @operation("issues/delete-comment", f"DELETE {COMMENT}", "issues:write", people="read")
 async def delete(ask: Ask) -> Answer:
     comment = _own(ask)
-    ask.hub.tell_comment(comment, "deleted", ask.login)
+    ask.hub.news.comment(comment, "deleted", ask.login)
     ask.store.comments.drop(comment)
     return Answer(None, 204)
 

@@ -25,7 +25,7 @@ async def create(ask: Ask) -> Answer:
     events, active = ask.field("events", ["push"]), ask.field("active", True)
     hook = Hook(ask.store.next_id(), ask.repo.name, config["url"], config.get("secret", ""), events, active)
     ask.store.hooks.put(hook)
-    ask.hub.ping(hook, ask.login)
+    ask.hub.news.ping(hook, ask.login)
     return Answer(_shape(ask, hook), 201)
 
 

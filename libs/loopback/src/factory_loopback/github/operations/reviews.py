@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import refusals
-from ..diff_lines import Shown, find_line, find_position
+from ..diff import Shown, find_line, find_position
 from ..operation import Answer, Ask, Page, operation
 from ..records import LineComment, Pull, Review, now
 
@@ -223,7 +223,7 @@ def _submitted(ask: Ask, pull: Pull, review: Review) -> None:
         pull.reviewers.remove(ask.login)
         ask.store.pulls.put(pull)
     ask.hub.touch(ask.hub.issue(pull))
-    ask.hub.tell_review(pull, review)
+    ask.hub.news.review(pull, review)
 
 
 def _visible(ask: Ask, review: Review) -> bool:
