@@ -37,6 +37,7 @@ def statuses(sha: str) -> Errand:
 
 
 NO_PLACE = {"sandbox": None, "placement": None, "node": None}
+DEAD = machine.DEATHS
 
 
 def back_to(job: Job) -> tuple[Errand, ...]:
@@ -346,14 +347,21 @@ def test_a_hand_back_is_no_try(state: State) -> None:
 @pytest.mark.parametrize("event", [ev.LeaseExpired(), ev.DeadlinePassed()], ids=lambda e: e.kind)
 @pytest.mark.parametrize("state", WORK)
 def test_a_dead_or_late_worker_costs_a_try_and_is_fenced(state: State, event: ev.Event) -> None:
-    """The next try begins at once, under a higher epoch; the third such end is the end."""
+    """The next try begins at once, under a higher epoch; there is an end to it."""
     move = step(example(state), event)
     assert (move.to, move.set, move.fence, move.release) == (state, {"attempt": 2}, True, True)
     assert move.delay < 0.1
-    end = step(example(state, attempt=3), event)
+    end = step(example(state, attempt=DEAD if isinstance(event, ev.LeaseExpired) else 3), event)
     assert end.to in {S.FAILED, S.READY_FOR_HUMAN_REVIEW}
     assert end.fence
     assert end.set["failure"].code == ("deadline" if isinstance(event, ev.DeadlinePassed) else "worker_died")
+
+
+def test_a_worker_that_dies_takes_others_with_it() -> None:
+    """Six tries, with a longer pause before each: what shares a process with a job that kills it gets on in between."""
+    moves = [step(example(S.TESTS_RUNNING, attempt=n), ev.LeaseExpired()) for n in range(1, DEAD + 1)]
+    assert [m.to for m in moves] == [S.TESTS_RUNNING] * 5 + [S.FAILED]
+    assert [m.delay for m in moves[1:5]] == [2, 10, 30, 60]
 
 
 @pytest.mark.parametrize("event", [ev.LeaseExpired(), ev.DeadlinePassed()], ids=lambda e: e.kind)
@@ -379,7 +387,7 @@ def test_what_the_repo_cannot_do_fails_the_job(state: State) -> None:
 )
 def test_a_proved_commit_never_fails(state: State, event: ev.Event) -> None:
     """Whatever ends later work leads to a person, at the proved commit, with the reason and the sandbox put back."""
-    job = example(state, later=True, attempt=3)
+    job = example(state, later=True, attempt=DEAD if isinstance(event, ev.LeaseExpired) else 3)
     move = step(job, event)
     assert move.to is S.READY_FOR_HUMAN_REVIEW
     assert (move.set["work_sha"], move.set["verify"], move.set["attempt"]) == (job.proved_sha, False, 1)
@@ -489,7 +497,7 @@ WAYS_TO_READY = {
     "out of rounds in review": (example(S.REVIEW_RUNNING, round=5), ev.FellBack(feedback="red")),
     "out of tries": (example(S.PLANNED, later=True, attempt=3), ev.Faulted(failure=OURS)),
     "the repo cannot": (example(S.SANDBOX_CREATED, later=True), ev.GaveUp(failure=REPO)),
-    "worker died": (example(S.TESTS_RUNNING, later=True, attempt=3), ev.LeaseExpired()),
+    "worker died": (example(S.TESTS_RUNNING, later=True, attempt=DEAD), ev.LeaseExpired()),
     "too late": (example(S.TESTS_RUNNING, later=True, attempt=3), ev.DeadlinePassed()),
     "three places lost": (example(S.TESTS_RUNNING, later=True, losses=2), ev.SandboxLost(reason="gone")),
     "a person's push is red": (example(S.TESTS_RUNNING, later=True, verify=True), ev.FellBack(feedback="red")),
@@ -541,7 +549,8 @@ def test_a_person_who_stops_the_work_takes_back_what_nobody_has_read(stop: str) 
 )
 def test_a_plan_that_fails_does_not_begin_again_by_itself(event: ev.Event) -> None:
     """The message that the planner could not take up is unread still: it must not bring the job back for ever."""
-    move = step(example(S.RECEIVED, later=True, attempt=3), event)
+    attempt = DEAD if isinstance(event, ev.LeaseExpired) else 3
+    move = step(example(S.RECEIVED, later=True, attempt=attempt), event)
     assert (move.to, move.if_unread, move.drop_unread) == (S.READY_FOR_HUMAN_REVIEW, None, False)
 
 
@@ -1157,7 +1166,7 @@ class Walk:
 
     def check_row(self, event: ev.Event) -> None:
         job, state = self.job, State(self.job.state)
-        assert 1 <= job.attempt <= (machine.OUTSIDE_TRIES if self.outside_fault else machine.TRIES)
+        assert 1 <= job.attempt <= (machine.OUTSIDE_TRIES if self.outside_fault else machine.DEATHS)
         assert 0 <= job.round <= job.rounds_max
         assert 0 <= job.losses <= machine.LOSSES
         assert job.planned_no <= job.request_no

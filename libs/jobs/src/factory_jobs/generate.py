@@ -156,7 +156,7 @@ CASES: dict[str, list[Case]] = {
     "the sweep": [
         Case(says="sandbox lost", event=ev.SandboxLost(reason="")),
         *_both("a third sandbox lost", ev.SandboxLost(reason=""), _LAST_PLACE),
-        *_both("worker died or took too long, out of tries", ev.LeaseExpired(), _LAST_TRY),
+        *_both("worker died or took too long, out of tries", ev.LeaseExpired(), {"attempt": machine.DEATHS}),
         *_both("nobody answered for 7 days", ev.Unanswered(), _asked("budget"), WORKING),
     ],
 }
@@ -240,7 +240,8 @@ def _states() -> str:
 Deadlines count from the claim, or from the entry where the lease was kept: so that a job does not queue, its owner keeps
 it when it is done with {", ".join(map(_code, kept))}.
 Tries are counted after faults of ours; a fault of the outside is waited out, with {machine.OUTSIDE_TRIES} tries in all. A
-worker that is told to stop hands its job back, which is no try."""
+worker that dies takes all its jobs with it, whosever fault it was: each has {machine.DEATHS} tries then. A worker that is
+told to stop hands its jobs back, which is no try."""
 
 
 def _line() -> str:

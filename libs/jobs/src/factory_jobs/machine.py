@@ -25,6 +25,9 @@ from .job import Job, Waiting
 MINUTE = 60
 HOUR = 60 * MINUTE
 TRIES = 3  # of one state, after faults of ours
+DEATHS = (
+    6  # of one state's worker: it takes whatever else it has in hands with it, and nobody can tell whose fault it was
+)
 OUTSIDE_TRIES = 12  # after faults of the outside, which pass: about 20 minutes with the waits below
 LOSSES = 3  # sandboxes that one request may lose
 ANSWER_WITHIN = timedelta(days=7)
@@ -315,10 +318,16 @@ def out_of_rounds(job: Job) -> Failure:
 
 
 def _again(
-    job: Job, failure: Failure, *, delay: float = 0, facts: dict[str, Any] | None = None, fence: bool = False
+    job: Job,
+    failure: Failure,
+    *,
+    tries: int = TRIES,
+    delay: float = 0,
+    facts: dict[str, Any] | None = None,
+    fence: bool = False,
 ) -> Move:
     """The same state once more, or the end of the tries."""
-    if job.attempt >= (OUTSIDE_TRIES if failure.blame == "outside" else TRIES):
+    if job.attempt >= (OUTSIDE_TRIES if failure.blame == "outside" else tries):
         return _end(job, failure, facts=facts, fence=fence)
     wait = delay or BACKOFF[min(job.attempt, len(BACKOFF)) - 1]
     changes = {**(facts or {}), "attempt": job.attempt + 1}
@@ -561,11 +570,13 @@ def _swept(job: Job, event: ev.Event) -> Move | None:
     if state in TERMINAL:
         return None
     match event:
-        case ev.LeaseExpired() | ev.DeadlinePassed() if state in WORKING and job.lease_owner:
-            late = isinstance(event, ev.DeadlinePassed)
-            message = f"{PHASES[state].say}: took longer than {PHASES[state].within} s" if late else "its worker died"
-            code = "deadline" if late else "worker_died"
-            failure = Failure(blame="factory", code=code, message=message, stage=state)
+        case ev.LeaseExpired() if state in WORKING and job.lease_owner:
+            failure = Failure(blame="factory", code="worker_died", message="its worker died", stage=state)
+            wait = (0.001, *BACKOFF)[min(job.attempt, DEATHS) - 1]  # one that kills its workers lets others get on
+            return _again(job, failure, tries=DEATHS, delay=wait, fence=True)
+        case ev.DeadlinePassed() if state in WORKING and job.lease_owner:
+            message = f"{PHASES[state].say}: took longer than {PHASES[state].within} s"
+            failure = Failure(blame="factory", code="deadline", message=message, stage=state)
             return _again(job, failure, delay=0.001, fence=True)
         case ev.Reminded() if job.waiting and not job.waiting.reminded:
             return Move(to=state, set={"waiting": msgspec.structs.replace(job.waiting, reminded=True)})
