@@ -258,6 +258,30 @@ async def test_storage_goes_away_and_comes_back(rclone: Rclone, tmp_path: Path) 
     store.close()
 
 
+async def test_a_patient_store_waits_for_the_storage(rclone: Rclone, tmp_path: Path) -> None:
+    """What was worked for is stored when it is back, from a file too; patience has an end, and only for an absence."""
+    store = ArtifactStore(rclone.endpoint, "factory-artifacts", ACCESS, SECRET)
+    await store.ensure_bucket()
+    (tmp_path / "film").write_bytes(b"film")
+    rclone.end()
+    try:
+        with pytest.raises(StorageDown):
+            await store.patient(1).put_bytes(KEY, b"x", "text/plain")
+        puts = [
+            asyncio.create_task(store.patient(60).put_bytes(KEY, b"x", "text/plain")),
+            asyncio.create_task(store.patient(60).put_file(KEY + ".film", tmp_path / "film", "video/mp4")),
+        ]
+        await asyncio.sleep(1)
+        assert not any(put.done() for put in puts)
+    finally:
+        rclone.start()
+    await asyncio.gather(*puts)
+    assert await store.get_bytes(KEY + ".film") == b"film"
+    with pytest.raises(NoSuchArtifact):
+        await asyncio.wait_for(store.patient(3600).get_bytes(KEY + ".none"), 20)
+    store.close()
+
+
 async def test_two_make_the_bucket(rclone: Rclone) -> None:
     """Services that start together all find the bucket made."""
     store = ArtifactStore(rclone.endpoint, "made-by-many", ACCESS, SECRET)

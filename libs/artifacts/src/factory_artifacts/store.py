@@ -1,6 +1,7 @@
 """The S3-compatible storage of artifacts: put, get, stream, stat, list, and nothing that only some servers have."""
 
 import asyncio
+import copy
 import errno
 import hashlib
 import io
@@ -8,10 +9,11 @@ import os
 import re
 import stat as modes
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -34,6 +36,7 @@ from .errors import (
 MIB = 1024 * 1024
 PART = 16 * MIB  # of a multipart upload; one part at a time is in memory
 CHUNK = 256 * 1024  # bytes of one chunk of a stream
+LONGEST = 5.0  # seconds between two tries of a patient store
 
 T = TypeVar("T")
 
@@ -68,6 +71,7 @@ class ArtifactStore:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:
             raise BadEndpoint(endpoint=endpoint)
         self.endpoint, self.bucket = f"{parts.scheme}://{parts.netloc}", bucket
+        self._patience = 0.0
         self._connections = urllib3.PoolManager(
             maxsize=10,
             timeout=urllib3.Timeout(connect=5, read=60),
@@ -83,6 +87,12 @@ class ArtifactStore:
             region=None if parts.hostname.endswith(".amazonaws.com") else "us-east-1",
             http_client=self._connections,
         )
+
+    def patient(self, seconds: float) -> Self:
+        """The same store for callers that can wait: StorageDown is raised only after so many seconds of it in a row."""
+        patient = copy.copy(self)
+        patient._patience = seconds
+        return patient
 
     def close(self) -> None:
         """Gives the idle connections back."""
@@ -216,11 +226,17 @@ class ArtifactStore:
             response.release_conn()
 
     async def _call(self, key: str, call: Callable[[], T], offset: int = 0) -> T:
-        """Runs `call` in a thread and turns the client's errors into ours."""
-        try:
-            return await asyncio.to_thread(call)
-        except (MinioException, urllib3.exceptions.HTTPError) as error:
-            raise self._named(error, key, offset) from error
+        """Runs `call` in a thread and turns the client's errors into ours; again while there is patience left."""
+        began, pause = time.monotonic(), 0.5
+        while True:
+            try:
+                return await asyncio.to_thread(call)
+            except (MinioException, urllib3.exceptions.HTTPError) as error:
+                named = self._named(error, key, offset)
+                if not isinstance(named, StorageDown) or time.monotonic() - began + pause > self._patience:
+                    raise named from error
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST)
 
     def _named(self, error: Exception, key: str, offset: int) -> ArtifactError:
         status, code = _answer(error)
