@@ -218,15 +218,19 @@ def test_refusing_names_each_on_stderr(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_node_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first host gives the name, as subjects and labels allow it; it stays when the host is another."""
+    """The first host gives the name, as subjects and labels allow it; it stays when the host is another.
+
+    Two directories on one machine are two nodes: a job of the one must not look for its sandbox on the other.
+    """
     monkeypatch.setattr("socket.gethostname", lambda: "Build_Machine.Example-" + "x" * 30)
     name = node_name(tmp_path / "node")
-    assert name == "build-machine-example-" + "x" * 10
+    assert re.fullmatch(f"build-machine-example-{'x' * 10}-[0-9a-f]{{4}}", name)
+    assert node_name(tmp_path / "another") != name
     monkeypatch.setattr("socket.gethostname", lambda: "another")
     assert node_name(tmp_path / "node") == name
     assert [p.name for p in (tmp_path / "node").iterdir()] == ["node"]
     monkeypatch.setattr("socket.gethostname", lambda: "___")
-    assert node_name(tmp_path / "nameless") == "node"
+    assert re.fullmatch("node-[0-9a-f]{4}", node_name(tmp_path / "nameless"))
 
 
 def test_a_node_that_many_name_at_once(tmp_path: Path) -> None:

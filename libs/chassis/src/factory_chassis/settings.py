@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import os
 import re
+import secrets
 import socket
 import sys
 import tempfile
@@ -234,7 +235,8 @@ def node_name(node_dir: Path) -> str:
 
 def _name_node(node_dir: Path, kept: Path) -> None:
     node_dir.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().lower())[:32].strip("-") or "node"
+    host = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().lower())[:32].strip("-") or "node"
+    name = f"{host}-{secrets.token_hex(2)}"  # a machine may hold several nodes
     with tempfile.NamedTemporaryFile("w", dir=node_dir, prefix=".node.") as fresh:
         fresh.write(name)
         fresh.flush()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from factory_chassis.service import Service
 from factory_jobs.machine import Role
 
@@ -40,7 +42,14 @@ class Envkeeper(Service):
         self.chores.line, self.chores.artifacts = self.line, self.artifacts
 
     async def _company(self) -> bool:
-        return {"builder", "recorder"} <= await self.store.live_roles(self.node)
+        """Waits for them a while: where all start at once they come a moment later, and the hint would be spent."""
+        for _ in range(20):  # seconds, less than a hint waits for its ack
+            if {"builder", "recorder"} <= await self.store.live_roles(self.node):
+                return True
+            if self.ending.is_set():
+                break
+            await asyncio.sleep(1)
+        return False
 
     async def _watch(self, _: Service) -> None:
         await Watch(self.line, self.states.places, self.pool, self.owner).run()

@@ -36,7 +36,7 @@ class Watch:
                     watches = f"{self.line.store.seen_as('watch')}:{self.places.node}"
                     await c.execute("SELECT pg_advisory_lock(hashtext($1))", watches, timeout=None)
                     try:
-                        await self._lead()
+                        await self._lead(c)
                     finally:
                         if not c.is_closed():
                             await c.execute("SELECT pg_advisory_unlock_all()")
@@ -44,13 +44,15 @@ class Watch:
                 log.warning("watch: Postgres does not answer", why=repr(e))
                 await asyncio.sleep(1)
 
-    async def _lead(self) -> None:
+    async def _lead(self, holder: asyncpg.pool.PoolConnectionProxy) -> None:
+        """As long as the connection that holds the lock lives."""
         await self.clean_strays()
         while True:
             for job in await self.line.store.jobs(live=True, limit=200):
                 if job.node == self.places.node and job.state in WATCHED and job.sandbox:
                     await self._look(job)
             await asyncio.sleep(EVERY)
+            await holder.execute("SELECT 1")
 
     async def clean_strays(self) -> None:
         """After a crash: what the ledger names and no job needs any more."""
