@@ -14,6 +14,7 @@ import structlog
 from factory_chassis import health
 from factory_chassis.broker import Publisher, build_broker, subscribe
 from factory_chassis.line import Line
+from factory_chassis.lives import Lives
 from factory_chassis.provision import ACK_WAIT, Provisioner, consumer_config
 from factory_chassis.service import Service
 from factory_chassis.sweep import Sweep
@@ -236,7 +237,7 @@ async def test_t5_a_stream_that_drifted_is_brought_back(js: Any) -> None:
 
 
 async def test_t6_a_hint_without_a_stream_is_said_and_made_again(
-    nats_url: str, store: Store, records: Records, js: Any, monkeypatch: pytest.MonkeyPatch
+    nats_url: str, store: Store, records: Records, js: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Publishing tells that nobody took it; the row stays due, and the next sweep's hint arrives."""
     monkeypatch.setattr(store_module, "HINT_AFTER", 0.3)
@@ -247,7 +248,8 @@ async def test_t6_a_hint_without_a_stream_is_said_and_made_again(
         job = await role.new_job(store)
         assert await line.publisher.hint(job) is False
         await Provisioner(js, Role.PLANNER, "n1").ensure()
-        sweep = asyncio.create_task(Sweep(line, Role.PLANNER, actor="test", every=0.1).run())
+        lives = Lives(tmp_path, "test")
+        sweep = asyncio.create_task(Sweep(line, Role.PLANNER, lives, actor="test", every=0.1).run())
         try:
             inbox = await js.pull_subscribe_bind("planner", messages.STREAM)
             (message,) = await inbox.fetch(1, timeout=5)

@@ -18,8 +18,10 @@ import pytest
 from factory_artifacts.errors import BadFile, StorageDown
 from factory_artifacts.redact import Redactor
 from factory_artifacts.store import ArtifactStore
+from factory_chassis import metrics
 from factory_chassis import service as service_module
 from factory_chassis import work as work_module
+from factory_chassis import worker as worker_module
 from factory_chassis.broker import Publisher, build_broker
 from factory_chassis.line import Line
 from factory_chassis.logs import StageLog
@@ -289,6 +291,65 @@ async def test_the_job_of_a_killed_process_is_swept_and_tried_again(
     assert "lease_expired" in await role.kinds(store, job.id)
 
 
+async def test_the_dead_of_a_node_are_not_waited_for(servers: dict[str, Any], store: Store, tmp_path: Path) -> None:
+    """Whoever shares its directory takes the job up at once: neither lease nor patience have to run out."""
+    job = await role.new_job(store, "hang")
+    with role.process(role.settings(servers, tmp_path), tmp_path / "killed.log") as killed:
+        await role.until((tmp_path / f"began.{job.id}").exists, what="the handler has begun")
+        killed.send(signal.SIGKILL)
+        await killed.ended()
+    async with role.running(planner(servers, tmp_path, role.plan, sweep_after=30)):
+        await role.until(reaches(store, job.id, "planned"), 10)
+    assert "lease_expired" in await role.kinds(store, job.id)
+    assert list((tmp_path / "lives").iterdir()) == []
+
+
+async def test_a_hint_that_came_while_postgres_was_away_is_given_out_again(
+    servers: dict[str, Any], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for the sweep."""
+    monkeypatch.setattr(worker_module, "AWAY", 0.2)
+    real, away = Store.claim, [ConnectionResetError("gone"), asyncpg.InterfaceError("connection is closed")]
+
+    async def claim(self: Store, *args: Any, **more: Any) -> Job | None:
+        if away:
+            raise away.pop()
+        return await real(self, *args, **more)
+
+    monkeypatch.setattr(Store, "claim", claim)
+    job = await role.new_job(store)
+    async with role.running(planner(servers, tmp_path, role.plan)):
+        await role.until(reaches(store, job.id, "planned"), 8)
+    assert not away
+    assert (await store.get(job.id)).hint_no == 2, "one for the planner, one for envkeeper"
+
+
+async def test_the_next_in_line_is_hinted_when_a_place_is_free(
+    servers: dict[str, Any], store: Store, tmp_path: Path
+) -> None:
+    """Its repo was full, so its hint came to nothing; it does not wait for the sweep."""
+    full = asyncio.Event()
+
+    async def prepare(work: Work) -> ev.Event:
+        if work.job.state == S.PLANNED:
+            return ev.Done(facts={"node": service.node, "placement": 1})
+        await full.wait()
+        raise RepoError("no", code="no")
+
+    service = envkeeper(servers, tmp_path, prepare, capacity=2)
+    snapshot = {"name": "pilot", "limits": {"jobs": 1}, "rounds": 5}
+    async with role.running(service):
+        first = await role.new_job(store, snapshot=snapshot, state="planned")
+        await service.line.publisher.hint(first)
+        await role.until(reaches(store, first.id, "worktree_created"), 5)
+        second = await role.new_job(store, snapshot=snapshot, state="planned")
+        await service.line.publisher.hint(second)
+        await role.until(lambda: metrics.CLAIMS.labels("refused")._value.get(), 5, "refused")
+        full.set()
+        await role.until(reaches(store, first.id, "failed"), 5)
+        await role.until(reaches(store, second.id, "worktree_created", "failed"), 5)
+
+
 async def test_a_cancelled_job_ends_its_handler_by_the_control_message(
     servers: dict[str, Any], store: Store, records: Records, tmp_path: Path
 ) -> None:
@@ -492,7 +553,7 @@ async def _away(directory: Path, servers: dict[str, Any], how: str) -> None:
 
 
 async def _works_through(postgres: Postgres, servers: dict[str, Any], directory: Path, how: str) -> None:
-    hands = Hands(facts={"title": "worked through it"})
+    hands = Asking(facts={"title": "worked through it"})
     service = planner(servers, directory / "one", hands, lease_seconds=1.5, sweep_after=2.5)
     other = planner(servers, directory / "two", role.plan, lease_seconds=1.5, sweep_after=2.5)
     pool = await db.connect(postgres.url)
@@ -525,8 +586,19 @@ async def _works_through(postgres: Postgres, servers: dict[str, Any], directory:
         events = await role.kinds(Store(pool), job.id)
         await pool.close()
     assert (after.state, after.title, after.attempt) == ("planned", "worked through it", 1)
-    assert events == ["created", "claimed", "done"]
+    assert events == ["created", "claimed", "noted", "done"]
     assert hands.why == [None]
+
+
+class Asking(Hands):
+    """Has more to ask and to write when it is let go; then it may act outside."""
+
+    async def __call__(self, work: Work) -> ev.Event:
+        outcome = await super().__call__(work)
+        assert [r.text for r in await work.records.unread(work.job.id)] == ["A job"]
+        await work.noted("still at it")
+        work.may_act()
+        return outcome
 
 
 async def test_a_commit_whose_answer_was_lost(

@@ -406,6 +406,24 @@ async def test_what_could_not_be_sent_is_sent_later(
     assert gaps[0] >= 0.35 and gaps[1] >= 0.75
 
 
+async def test_what_was_sent_is_written_down_when_postgres_is_back(
+    telegram: LoopbackTelegram, notifier: Notifier, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    """Postgres goes away between the two: the message is in the chat, and is not sent again for that."""
+    shown_, away = notifier.line.records.shown, [ConnectionRefusedError("gone"), asyncpg.InterfaceError("closed")]
+
+    async def written(*args: Any) -> None:
+        if away:
+            raise away.pop()
+        await shown_(*args)
+
+    monkeypatch.setattr(notifier.line.records, "shown", written)
+    job = await new(store)
+    await role.until(lambda: not away, 10, "it was tried again")
+    await up_to_date(store, job)
+    assert len(telegram.calls("sendMessage")) == len(await shown(telegram)) == 1
+
+
 async def test_a_text_that_telegram_refuses_comes_bare(telegram: LoopbackTelegram, notifier: Notifier, store: Store):
     """Somebody waits for it: without its dress and its buttons it still says what happened. Tried once."""
     telegram.fault("sendMessage", 400, description="Bad Request: can't parse entities")

@@ -1,11 +1,13 @@
 """The sweep's patience: nobody is judged before Postgres has answered for long enough, without a pause."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from factory_chassis import sweep as sweep_module
+from factory_chassis.lives import Lives
 from factory_chassis.sweep import Sweep
 from factory_jobs import events as ev
 from factory_jobs.errors import Stale
@@ -19,6 +21,16 @@ class FakeStore:
         self.clock, self.away, self.takes = clock, False, 0.0
         self.expired: list[Any] = [SimpleNamespace(id="jaaaaaaaaaa", version=3)]
         self.due: list[Any] = []
+        self.held: dict[str, list[Any]] = {}
+        self.free: list[str] = []
+
+    async def held_by(self, owner: str) -> list[Any]:
+        if self.away:
+            raise ConnectionRefusedError
+        return self.held.get(owner, [])
+
+    async def let_go(self, owner: str) -> None:
+        self.free.append(owner)
 
     async def swept(self) -> list[tuple[Any, ev.Event]]:
         self.clock.now += self.takes
@@ -63,13 +75,15 @@ Swept = tuple[Sweep, FakeStore, FakeLine, Callable[[float], Any]]
 
 
 @pytest.fixture
-def swept(monkeypatch: pytest.MonkeyPatch) -> Swept:
+def swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Swept:
     """A sweep with 30 s of patience, and `passes(seconds)`: it looks every second for that long."""
     clock = Clock()
     monkeypatch.setattr(sweep_module, "time", clock)
     store = FakeStore(clock)
     line = FakeLine(store)
-    sweep = Sweep(line, Role.PLANNER, actor="test", patience=30)  # type: ignore[arg-type]
+    lives = Lives(tmp_path, "test")
+    lives.begin()
+    sweep = Sweep(line, Role.PLANNER, lives, actor="test", patience=30)  # type: ignore[arg-type]
 
     async def passes(seconds: float) -> None:
         ends = clock.now + seconds
@@ -128,6 +142,25 @@ async def test_a_slow_answer_is_none(swept: Swept) -> None:
     assert line.applied
 
 
+async def test_the_dead_are_judged_at_once(swept: Swept) -> None:
+    """Their jobs go on without any patience, once; while Postgres is away it is not forgotten that they have died."""
+    sweep, store, line, passes = swept
+    store.expired = []
+    died = Lives(sweep.lives.directory, "planner@n1.vm.1")
+    died.begin()
+    store.held = {"planner@n1.vm.1": [SimpleNamespace(id="jbbbbbbbbbb", version=1)]}
+    await passes(1)
+    assert line.applied == []
+    assert died._mine
+    died._mine.close()
+    store.away = True
+    await passes(3)
+    assert line.applied == []
+    store.away = False
+    await passes(3)
+    assert (line.applied, store.free) == (["jbbbbbbbbbb"], ["planner@n1.vm.1"])
+
+
 async def test_a_row_that_somebody_else_swept(swept: Swept) -> None:
     """The loser of the race goes on with the next."""
     _, store, line, passes = swept
@@ -143,5 +176,5 @@ async def test_hints_need_no_patience(swept: Swept) -> None:
     store.due = ["a job"]
     await sweep.hint()
     assert line.hinted == ["a job"]
-    await Sweep(line, None, actor="test").hint()  # type: ignore[arg-type]
+    await Sweep(line, None, sweep.lives, actor="test").hint()  # type: ignore[arg-type]
     assert line.hinted == ["a job"]

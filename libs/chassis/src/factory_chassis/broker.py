@@ -112,6 +112,8 @@ class Publisher:
         return await self._publish("errand", subject, message, message_id, errand.replay)
 
     async def control(self, job: Job) -> None:
+        if not self.connected:
+            return  # the renewal finds it
         message = messages.Control(job_id=job.id, epoch=job.lease_epoch, state=job.state)
         try:
             await self.broker.publish(messages.encode(message), messages.control_subject(job.id))

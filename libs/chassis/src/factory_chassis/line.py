@@ -6,6 +6,7 @@ from typing import Any
 
 from factory_jobs import events as ev
 from factory_jobs.job import Job
+from factory_jobs.machine import TERMINAL, State
 from factory_jobs.records import Records
 from factory_jobs.store import NewRequest, Store
 
@@ -51,4 +52,14 @@ class Line:
         for errand in await self.store.open_errands(after.id):
             if errand.hinted_at is None:
                 await self.publisher.errand(errand)
+        if _takes_a_place(before) and not _takes_a_place(after):
+            for job in await self.store.in_line():
+                await self.publisher.hint(job)
         return after
+
+
+def _takes_a_place(job: Job) -> bool:
+    """Whether it counts against the limits of its repo and of a node; as `job_claim` counts."""
+    if State(job.state) in TERMINAL or job.state == State.READY_FOR_HUMAN_REVIEW:
+        return False
+    return job.node is not None or (job.state == State.PLANNED and job.lease_owner is not None)

@@ -42,6 +42,11 @@ class Renewal(threading.Thread):
             if self._held.get(job_id, (None,))[0] == epoch:
                 del self._held[job_id]
 
+    def holds(self, job_id: str, epoch: int) -> bool:
+        """Whether it is still renewed: nobody has said that somebody else has it."""
+        with self._lock:
+            return self._held.get(job_id, (None,))[0] == epoch
+
     def good_for(self, job_id: str, epoch: int) -> float:
         """Seconds for which the lease is surely ours; ≤ 0: begin nothing outside."""
         with self._lock:

@@ -26,6 +26,7 @@ from . import logs, settings
 from .broker import Publisher, build_broker, subscribe, subscribe_control
 from .health import Health
 from .line import Line
+from .lives import Lives
 from .provision import Provisioner
 from .renewal import Renewal
 from .settings import BadSettings, Settings, SettingsT, node_name
@@ -150,9 +151,13 @@ class Service:
             loop.add_signal_handler(sig, self.ending.set)
         try:
             await self.connect()
+            lives = Lives(self.settings.node_dir / "lives", self.owner)
+            sweep = Sweep(self.line, self.role, lives, actor=self.owner, patience=self.settings.sweep_after)
+            await self._patiently("Postgres", sweep.bury)  # a container's next process may have the dead one's name
+            lives.begin()
+            self._closing.callback(lives.end)
             await self._listen()
             self.renewal.start()
-            sweep = Sweep(self.line, self.role, actor=self.owner, patience=self.settings.sweep_after)
             for part in (self._ask_postgres(), self._provision(), sweep.run(), *(task(self) for task in self.tasks)):
                 self._spawn(part)
             log.info("ready", owner=self.owner, health_port=self.health.port)

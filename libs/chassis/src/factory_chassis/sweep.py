@@ -7,11 +7,14 @@ import time
 from collections.abc import Awaitable, Callable
 
 import structlog
+from factory_jobs import events as ev
 from factory_jobs.errors import StoreError
+from factory_jobs.job import Job
 from factory_jobs.machine import Role
 
 from . import metrics
 from .line import Line
+from .lives import Lives
 from .worker import POSTGRES_AWAY, working_states
 
 log = structlog.get_logger()
@@ -23,11 +26,15 @@ class Sweep:
     """Runs in every service for its own role.
 
     Leases of others are judged after `patience` seconds in which Postgres answered without a pause, so that an outage
-    fences nobody, nor does a Postgres that only hung for a while: holders renew as soon as it answers.
+    fences nobody, nor does a Postgres that only hung for a while: holders renew as soon as it answers. What the dead of
+    this node held is judged at once.
     """
 
-    def __init__(self, line: Line, role: Role | None, *, actor: str, patience: float = 30, every: float = 1.0) -> None:
-        self.line, self.role, self.actor, self.patience, self.every = line, role, actor, patience, every
+    def __init__(
+        self, line: Line, role: Role | None, lives: Lives, *, actor: str, patience: float = 30, every: float = 1.0
+    ) -> None:
+        self.line, self.role, self.lives = line, role, lives
+        self.actor, self.patience, self.every = actor, patience, every
         self._answering_since: float | None = None
         self._answered = 0.0
 
@@ -64,6 +71,7 @@ class Sweep:
     async def judge(self) -> None:
         """Writes what time has done: leases run out, deadlines, nodes lost, questions without an answer."""
         try:
+            await self.bury()
             found = await self.line.store.swept()
         except POSTGRES_AWAY:
             self._answering_since = None
@@ -71,14 +79,26 @@ class Sweep:
         if not self._patient():
             return
         for job, event in found:
-            try:
-                after = await self.line.apply(job, event, actor=f"sweep:{self.actor}")
-            except StoreError as e:
-                log.info("swept by another", job_id=job.id, why=str(e))
-                continue
-            if after.version != job.version:
-                metrics.SWEPT.labels(event.kind).inc()
-                log.warning("swept", job_id=job.id, found=event.kind, state=after.state)
+            await self._apply(job, event)
+
+    async def bury(self) -> None:
+        """Frees what the dead of this node held."""
+        for owner in self.lives.dead():
+            for job in await self.line.store.held_by(owner):
+                await self._apply(job, ev.LeaseExpired())
+            await self.line.store.let_go(owner)
+            self.lives.buried(owner)
+            log.info("a process has died", owner=owner)
+
+    async def _apply(self, job: Job, event: ev.Event) -> None:
+        try:
+            after = await self.line.apply(job, event, actor=f"sweep:{self.actor}")
+        except StoreError as e:
+            log.info("swept by another", job_id=job.id, why=str(e))
+            return
+        if after.version != job.version:
+            metrics.SWEPT.labels(event.kind).inc()
+            log.warning("swept", job_id=job.id, found=event.kind, state=after.state)
 
     async def count(self) -> None:
         """Measures the queues before this role."""

@@ -15,17 +15,18 @@ from factory_artifacts.store import ArtifactStore, Stored
 from factory_jobs import events as ev
 from factory_jobs.errors import Fenced, JobError, OutsideError
 from factory_jobs.job import Job
-from factory_jobs.records import Records
 from factory_jobs.store import Store
 
 from . import projects
 from .logs import StageLog
+from .outage import PatientRecords, patiently
 
 if TYPE_CHECKING:
     from .line import Line
     from .renewal import Renewal
 
 SETTLE = 60.0  # seconds after which an act without a result surely did or did not happen
+STORAGE_AWAY = 300.0  # seconds for which what was worked for waits for a storage that does not answer
 TEXTS = frozenset({"application/json", "application/jsonl", "application/yaml", "application/xml", "image/svg+xml"})
 
 
@@ -50,7 +51,9 @@ class Work:
         stage: StageLog,
     ) -> None:
         self.job, self.actor, self.stage = job, actor, stage
-        self.line, self.artifacts, self.redactor, self.public_url = line, artifacts, redactor, public_url
+        self.line, self.redactor, self.public_url = line, redactor, public_url
+        self.records = PatientRecords(line.store.pool, self._held_again)
+        self.artifacts, self._artifacts = artifacts.patient(STORAGE_AWAY), artifacts
         self.facts: dict[str, Any] = {}
         self.stopping: str | None = None
         self.log = structlog.get_logger()
@@ -59,10 +62,6 @@ class Work:
     @property
     def store(self) -> Store:
         return self.line.store
-
-    @property
-    def records(self) -> Records:
-        return self.line.records
 
     @property
     def epoch(self) -> int:
@@ -76,6 +75,11 @@ class Work:
         if self.stopping == "fenced":
             raise Fenced(self.job.id, epoch=self.epoch)
 
+    async def _held_again(self) -> None:
+        """After an outage: until the lease is renewed, or is known to be lost."""
+        while self._renewal.holds(self.job.id, self.epoch) and self._renewal.good_for(self.job.id, self.epoch) <= 0:
+            await asyncio.sleep(0.1)
+
     def may_act(self) -> None:
         """Raises Fenced where the lease is no longer surely ours: begin no outside effect."""
         self._unless_fenced()
@@ -84,21 +88,25 @@ class Work:
 
     # ── what is kept ──────────────────────────────────────────────────────────
 
-    async def keep(self, kind: str, name: str, content: bytes | Path, *, commit: str | None = None) -> Stored:
+    async def keep(
+        self, kind: str, name: str, content: bytes | Path, *, commit: str | None = None, patient: bool = True
+    ) -> Stored:
         """Puts it into the artifact store, then writes its row. Text loses its secrets; a file goes as it is.
 
+        A storage that is away is waited for where the caller is `patient`.
         Raises ArtifactError; Fenced where somebody else holds the job; ValueError for text that is given as a file.
         """
         self._unless_fenced()
         type_ = "text/plain; charset=utf-8" if kind == "log" else content_types.content_type(name)
         is_text = type_.startswith("text/") or type_ in TEXTS
         key = keys.key(self.job.id, commit or self.job.work_sha or self.job.base_sha or "none", self.epoch, kind, name)
+        artifacts = self.artifacts if patient else self._artifacts
         if isinstance(content, Path):
             if is_text:
                 raise ValueError(f"{name}: text is given as bytes, so that its secrets can be taken out")
-            stored = await self.artifacts.put_file(key, content, type_)
+            stored = await artifacts.put_file(key, content, type_)
         else:
-            stored = await self.artifacts.put_bytes(key, self.redactor.bytes_(content) if is_text else content, type_)
+            stored = await artifacts.put_bytes(key, self.redactor.bytes_(content) if is_text else content, type_)
         await self.records.add_artifact(
             self.job,
             kind=kind,
@@ -135,7 +143,7 @@ class Work:
             return effect.result
         found = await look()
         if found is None and before and before["epoch"] != self.epoch and before["done_at"] is None:
-            age = (await self.store.value("now") - before["at"]).total_seconds()
+            age = (await self.records.value("now") - before["at"]).total_seconds()
             if age < SETTLE:
                 self.log.info("waiting for what other hands began", effect=key, seconds=round(SETTLE - age))
                 await asyncio.sleep(SETTLE - age)
@@ -158,11 +166,13 @@ class Work:
 
     async def noted(self, note: str = "", **facts: Any) -> None:
         """Facts that others should see before the state ends."""
-        self.job = await self.line.apply(self.job, ev.Noted(note=note, facts=facts), actor=self.actor, epoch=self.epoch)
+        event = ev.Noted(note=note, facts=facts)
+        apply = self.line.apply
+        self.job = await patiently(lambda: apply(self.job, event, actor=self.actor, epoch=self.epoch))
 
     async def refresh(self) -> Job:
         """The row as it is now; raises Fenced where it is no longer ours."""
-        job = await self.store.get(self.job.id)
+        job = await patiently(lambda: self.store.get(self.job.id))
         if job.lease_epoch != self.epoch:
             raise Fenced(job.id, epoch=self.epoch, now=job.lease_epoch)
         self.job = job

@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-import asyncpg
 import msgspec
 import structlog
 from factory_artifacts.errors import ArtifactError
@@ -27,6 +26,7 @@ from nats.errors import Error as NatsError
 from . import failpoints, metrics
 from .line import Line
 from .logs import StageLog, stage_log
+from .outage import POSTGRES_AWAY
 from .renewal import Renewal
 from .work import Work
 
@@ -36,15 +36,7 @@ Handler = Callable[[Work], Awaitable[ev.Event]]
 HintT = TypeVar("HintT", messages.Hint, messages.ErrandHint)
 ErrandHandler = Callable[[Errand, Job], Awaitable[str]]
 REFUSED = 1.0  # seconds before a hint that came while we stop is given out again: at once it would come back to us
-POSTGRES_AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,  # it shuts down, or has just started and recovers
-    asyncpg.InsufficientResourcesError,  # too many connections, no memory, disk full
-    asyncpg.ReadOnlySQLTransactionError,
-)
+AWAY = 5.0  # the same for one that came while Postgres was away
 
 
 class Worker:
@@ -95,9 +87,11 @@ class Worker:
         try:
             job = await self._claim(hint.job_id)
             metrics.CLAIMS.labels("refused" if job is None else "taken").inc()
-        except POSTGRES_AWAY as e:  # acked all the same: the sweep hints again, a redelivery would only spin
+        except POSTGRES_AWAY as e:
             metrics.CLAIMS.labels("postgres_away").inc()
             log.warning("not claimed: Postgres does not answer", job_id=hint.job_id, why=repr(e))
+            await message.nack(delay=AWAY)
+            return
         await self._ack(message)
         if job is not None:
             await self._work_on(job, asked)
@@ -263,7 +257,7 @@ class Worker:
         """The stage's log goes to the artifact store; its link, or nothing where it could not be kept."""
         name = f"{work.job.state}.r{work.job.round}.a{work.job.attempt}.log"
         try:
-            return work.url(await work.keep("log", name, work.stage.text().encode()), name)
+            return work.url(await work.keep("log", name, work.stage.text().encode(), patient=False), name)
         except (ArtifactError, StoreError, *POSTGRES_AWAY) as e:
             log.warning("the stage's log could not be kept", why=repr(e))
             return ""
@@ -367,6 +361,8 @@ class Worker:
             errand = await self.line.store.claim_errand(hint.errand, owner=self.owner, node=self.node)
         except POSTGRES_AWAY as e:
             log.warning("errand not claimed: Postgres does not answer", job_id=hint.job_id, why=repr(e))
+            await message.nack(delay=AWAY)
+            return
         await self._ack(message)
         if errand is not None:
             # in a task of its own: the subscriber's is cancelled without the chance of another await
@@ -403,7 +399,7 @@ class Worker:
 
     async def _renew(self, errand: Errand) -> None:
         while True:
-            await asyncio.sleep(20)
+            await asyncio.sleep(self.line.store.lease / 3)
             with contextlib.suppress(*POSTGRES_AWAY):
                 await self.line.store.renew_errand(errand)
 

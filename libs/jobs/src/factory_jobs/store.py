@@ -201,6 +201,13 @@ class Store(Queries):
         """The new end of the lease; None means fenced."""
         return await self.value("renew", job_id, epoch, self.lease)
 
+    async def held_by(self, owner: str) -> list[Job]:
+        return [to_job(r) for r in await self.all("held_by", owner)]
+
+    async def let_go(self, owner: str) -> None:
+        """What a dead process held beside jobs (errands, messages) is free."""
+        await self.run("let_go", owner)
+
     # ── hints and what the sweep looks for ────────────────────────────────────
 
     async def mark_hinted(self, job: Job) -> int | None:
@@ -214,6 +221,10 @@ class Store(Queries):
         """How many jobs are due in each of these states and held by nobody, and for how many seconds the oldest is."""
         found = {r["state"]: (r["jobs"], r["oldest"]) for r in await self.all("queues", list(states), self.replay)}
         return {state: found.get(state, (0, 0.0)) for state in states}
+
+    async def in_line(self) -> list[Job]:
+        """Jobs that wait for a place in their repo and on a node."""
+        return [to_job(r) for r in await self.all("in_line", self.replay)]
 
     async def forget_hints(self) -> None:
         await self.run("forget_hints", self.replay)
@@ -247,11 +258,11 @@ class Store(Queries):
         return [to_errand(r) for r in await self.all("open_errands", job_id)]
 
     async def claim_errand(self, errand_id: int, *, owner: str, node: str | None = None) -> Errand | None:
-        row = await self.row("claim_errand", errand_id, owner, node, self.replay)
+        row = await self.row("claim_errand", errand_id, owner, node, self.lease, self.replay)
         return to_errand(row) if row else None
 
     async def renew_errand(self, errand: Errand) -> bool:
-        return await self.value("renew_errand", errand.id, errand.lease_epoch) is not None
+        return await self.value("renew_errand", errand.id, errand.lease_epoch, self.lease) is not None
 
     async def finish_errand(self, errand: Errand, result: str = "done") -> bool:
         return await self.value("finish_errand", errand.id, errand.lease_epoch, result) is not None

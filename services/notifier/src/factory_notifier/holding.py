@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
-from factory_chassis.worker import POSTGRES_AWAY
+from factory_chassis.outage import POSTGRES_AWAY, patiently
 from factory_jobs.records import Message, Records
 
 log = structlog.get_logger()
@@ -36,8 +36,9 @@ class Held:
         return row
 
     async def shows(self, kind: str, message_id: int | None, seq: int, text: str) -> None:
-        """Writes what the message shows now. Raises Lost."""
-        await self.records.shown(self.job_id, self.chat, kind, message_id, seq, text)
+        """Writes what the message shows now; it was sent, so this waits for Postgres, or it would be sent again.
+        Raises Lost."""
+        await patiently(lambda: self.records.shown(self.job_id, self.chat, kind, message_id, seq, text))
         if kind == "status":  # writing hands the lease back; there is more to tell
             await self.take(kind)
 

@@ -65,6 +65,11 @@ SELECT state, count(*) AS jobs, extract(epoch FROM now() - min(greatest(entered_
 FROM jobs WHERE state = ANY ($1) AND lease_owner IS NULL AND waiting IS NULL AND next_attempt_at <= now()
   AND state NOT IN ('merged', 'failed', 'cancelled') AND (replay_of IS NOT NULL) = $2 GROUP BY state;
 
+-- name: in_line
+-- Jobs whose hint may have come to nothing because a repo or a node was full, the oldest first.
+SELECT * FROM jobs WHERE state = 'planned' AND placement IS NULL AND lease_owner IS NULL AND waiting IS NULL
+  AND next_attempt_at <= now() AND hinted_at IS NOT NULL AND (replay_of IS NOT NULL) = $1 ORDER BY created_at LIMIT 20;
+
 -- name: forget_hints
 -- The stream was made anew: everything is hinted again.
 WITH j AS (UPDATE jobs SET hinted_at = NULL WHERE hinted_at IS NOT NULL AND (replay_of IS NOT NULL) = $1)
@@ -74,6 +79,15 @@ UPDATE errands e SET hinted_at = NULL FROM jobs j WHERE e.hinted_at IS NOT NULL 
 -- name: expired_leases
 -- Their holders renew no longer.
 SELECT * FROM jobs WHERE lease_owner IS NOT NULL AND lease_until < now() AND (replay_of IS NOT NULL) = $1 LIMIT 100;
+
+-- name: held_by
+-- What a process works on.
+SELECT * FROM jobs WHERE lease_owner = $1;
+
+-- name: let_go
+-- A process is gone: what it held beside jobs is free.
+WITH m AS (UPDATE messages SET lease_owner = NULL, lease_until = NULL WHERE lease_owner = $1)
+UPDATE errands SET lease_owner = NULL, lease_until = NULL, hinted_at = NULL WHERE lease_owner = $1 AND done_at IS NULL;
 
 -- name: past_deadline
 -- States and their deadlines in seconds, as two arrays.
@@ -248,17 +262,18 @@ UPDATE errands SET hinted_at = now(), hint_no = hint_no + 1 WHERE id = $1 AND hi
   AND next_attempt_at <= now() RETURNING hint_no;
 
 -- name: claim_errand
--- Takes an errand for 60 s.
-UPDATE errands SET lease_owner = $2, lease_epoch = lease_epoch + 1, lease_until = now() + interval '60 s', attempt = attempt + 1
+-- Takes an errand for so many seconds.
+UPDATE errands SET lease_owner = $2, lease_epoch = lease_epoch + 1, lease_until = now() + make_interval(secs => $4), attempt = attempt + 1
 WHERE id = (SELECT id FROM errands e WHERE id = $1 AND done_at IS NULL AND (lease_until IS NULL OR lease_until < now())
             AND next_attempt_at <= now() AND (node IS NULL OR $3::text IS NULL OR node = $3)
-            AND EXISTS (SELECT 1 FROM jobs j WHERE j.id = e.job_id AND (j.replay_of IS NOT NULL) = $4)
+            AND EXISTS (SELECT 1 FROM jobs j WHERE j.id = e.job_id AND (j.replay_of IS NOT NULL) = $5)
             FOR UPDATE SKIP LOCKED)
 RETURNING *;
 
 -- name: renew_errand
 -- An errand that takes long keeps its lease.
-UPDATE errands SET lease_until = now() + interval '60 s' WHERE id = $1 AND lease_epoch = $2 AND done_at IS NULL RETURNING id;
+UPDATE errands SET lease_until = now() + make_interval(secs => $3) WHERE id = $1 AND lease_epoch = $2 AND done_at IS NULL
+RETURNING id;
 
 -- name: finish_errand
 -- Done, with what came of it.
