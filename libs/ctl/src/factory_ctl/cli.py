@@ -19,6 +19,7 @@ EPILOG = """examples:
   factoryctl jobs                     what is under way
   factoryctl show JOB                 its timeline
   factoryctl logs JOB --state tests_running
+  factoryctl replay JOB --from tests_running --debug builder
   factoryctl audit                    whether records, forge, chats and this machine agree
 """
 
@@ -51,9 +52,26 @@ def parser() -> argparse.ArgumentParser:
     command("migrate", "bring the database to this version's shape and make the bucket, where that is missing")
     jobs = command("jobs", "list jobs, the newest first")
     jobs.add_argument("--all", action="store_true", help="ended ones too")
+    jobs.add_argument("--replays", action="store_true", help="replays instead of jobs")
     show = command("show", "a job's timeline", job=True)
     logs = command("logs", "what a job's stages logged", job=True)
     logs.add_argument("--state", help="only this state's")
+    replay = command("replay", "work through a job once more from its records; nothing is done outside", job=True)
+    replay.add_argument(
+        "--from", dest="state", metavar="STATE", help="where it last entered this state (default: all of it)"
+    )
+    replay.add_argument("--to", metavar="SERVICE", help="stop after what this service does")
+    replay.add_argument("--agent", action="store_true", help="call the agent; without it the rounds of then are taken")
+    replay.add_argument(
+        "--wait-for",
+        metavar="SERVICE",
+        action="append",
+        default=[],
+        help="start this one yourself; the command is shown",
+    )
+    replay.add_argument(
+        "--debug", metavar="SERVICE", action="append", default=[], help="likewise, with a command that debugs it"
+    )
     audit = command("audit", "compare what is written down with itself, the forge, the chats and this machine")
     audit.add_argument("job", nargs="?", help="this one alone: its id, or the beginning of it")
     audit.add_argument("--deep", action="store_true", help="read every artifact and compare its hash")
@@ -62,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     )
     cancel = command("cancel", "stop a job", job=True)
     retry = command("retry", "try a failed job again", job=True)
-    for sub in (demo, jobs, show, audit, cancel, retry):
+    for sub in (demo, jobs, show, replay, audit, cancel, retry):
         sub.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return top
 
@@ -76,6 +94,7 @@ def main() -> None:
         "jobs": jobs,
         "show": show,
         "logs": logs,
+        "replay": replay,
         "audit": audit,
         "cancel": cancel,
         "retry": retry,
@@ -137,11 +156,13 @@ def _settings(args: argparse.Namespace) -> Any:
     """Of the factory that runs on --data, else of the environment."""
     from factory_chassis.settings import Settings, read
 
+    return read(Settings, _environment(args))
+
+
+def _environment(args: argparse.Namespace) -> dict[str, str]:
     from .jobs import settings_of
 
-    return read(
-        Settings, {**settings_of(args.data), **{k: v for k, v in os.environ.items() if k.startswith("FACTORY_")}}
-    )
+    return {**settings_of(args.data), **{k: v for k, v in os.environ.items() if k.startswith("FACTORY_")}}
 
 
 def _print(value: Any) -> None:
@@ -202,10 +223,12 @@ async def migrate(args: argparse.Namespace) -> int:
 
 
 async def jobs(args: argparse.Namespace) -> int:
+    from factory_jobs.store import Store
+
     from .jobs import as_row, line_of, looking
 
     async with looking(_settings(args)) as (store, _):
-        found = await store.jobs(live=not args.all)
+        found = await Store(store.pool, replay=args.replays).jobs(live=not args.all)
     if args.json:
         _print({"jobs": [as_row(j) for j in found]})
     else:
@@ -237,6 +260,29 @@ async def logs(args: argparse.Namespace) -> int:
     with contextlib.suppress(BrokenPipeError):
         print(text or "no stage of it has ended yet")
     return 0
+
+
+async def replay(args: argparse.Namespace) -> int:
+    """0: it went the same way as the job; 1: it did not, and where is said; 2: there is nothing to replay."""
+    from factory_jobs.replay import CannotReplay
+
+    from .jobs import find, looking
+    from .replay import Replay, options_of, summary
+
+    settings = _settings(args)
+    try:
+        options = options_of(args.state, args.to, agent=args.agent, wait_for=args.wait_for, debug=args.debug)
+        async with looking(settings) as (store, _):
+            job = await find(store, args.job)
+        result = await Replay(settings, _environment(args), args.data, options, _say).run(job)
+    except CannotReplay as e:
+        _fail(str(e))
+        return 2
+    if args.json:
+        _print(result)
+    else:
+        print("\n".join(summary(result)))
+    return 1 if result["differences"] else 0
 
 
 async def audit(args: argparse.Namespace) -> int:

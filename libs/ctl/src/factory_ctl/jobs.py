@@ -96,15 +96,7 @@ def _short(seconds: float) -> str:
 
 async def timeline(store: Store, records: Records, job: Job) -> list[str]:
     """The history as lines: when, how long, which state, who, which try."""
-    lines = [f"{job.title}  ({job.id}, {job.state})"]
-    for stay in await store.history(job.id):
-        until = stay["left"] or datetime.now(UTC)
-        took = (
-            _short((until - stay["entered"]).total_seconds()) if stay["left"] or State(stay["state"]) in PHASES else ""
-        )
-        tries = f" try {stay['attempt']}" if (stay["attempt"] or 1) > 1 else ""
-        round_ = f" round {stay['round']}" if stay["round"] else ""
-        lines.append(f"{stay['entered']:%H:%M:%S}  {took:>7}  {stay['state']:28}{round_}{tries}  {stay['actor']}")
+    lines = [f"{job.title}  ({job.id}, {job.state})", *map(stay_line, await store.history(job.id))]
     if job.failure:
         lines.append(f"failed at {job.failure.stage}: {job.failure.message}")
     for errand in await records.all("errands", job.id):
@@ -112,6 +104,15 @@ async def timeline(store: Store, records: Records, job: Job) -> list[str]:
     if job.pr:
         lines.append(f"pull request: {job.pr.url}")
     return lines
+
+
+def stay_line(stay: dict[str, Any]) -> str:
+    """One stay in one state, as `Store.history` has it."""
+    until = stay["left"] or datetime.now(UTC)
+    took = _short((until - stay["entered"]).total_seconds()) if stay["left"] or State(stay["state"]) in PHASES else ""
+    tries = f" try {stay['attempt']}" if (stay["attempt"] or 1) > 1 else ""
+    round_ = f" round {stay['round']}" if stay["round"] else ""
+    return f"{stay['entered']:%H:%M:%S}  {took:>7}  {stay['state']:28}{round_}{tries}  {stay['actor']}"
 
 
 async def logs(settings: Settings, records: Records, job: Job, state: str | None) -> str:

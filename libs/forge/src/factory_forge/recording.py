@@ -103,7 +103,10 @@ class _Known(msgspec.Struct):
         ]
 
     def branches(self) -> dict[str, str]:
+        """What the original had pushed, over it what a person had, over it what the replay pushes."""
         pushed = {intent["branch"]: intent["sha"] for intent, _ in self.done("push")}
+        if self.job.branch in pushed and self.job.pr is not None:
+            pushed[self.job.branch] = self.job.pr.head
         return pushed | {name: facts["sha"] for name, facts in self.recorded("branch").items()}
 
     def pulls(self) -> list[PullRequest]:
