@@ -1,5 +1,12 @@
 """git over HTTP at the loopback GitHub: who may, what is refused and in which words, what a push leaves behind."""
 
+import base64
+import contextlib
+import os
+import socket
+import time
+from pathlib import Path
+
 import pytest
 
 
@@ -101,3 +108,39 @@ def test_the_log_names_who_pushed(site):
 
     assert calls[-1] == ("POST", "/acme/shop.git/git-receive-pack", "factory", 200)
     assert ("GET", "/acme/shop.git/info/refs", "", 401) in calls
+
+
+def test_who_hangs_up_in_the_middle_leaves_nothing_behind(site):
+    """A fetch that is broken off: its git ends, and the next one works."""
+    clone = site.clone()
+    clone.git("checkout", "-q", "-b", "feature")
+    (clone.path / "big.bin").write_bytes(os.urandom(30_000_000))
+    clone.commit({"a.txt": "a\n"}, push=True)
+    [name, password] = site.git_url().split("//")[1].split("@")[0].split(":")
+    fetch = (
+        b"0011command=fetch0001000fno-progress0032want " + clone.git("rev-parse", "HEAD").encode() + b"\n0009done\n0000"
+    )
+    head = (
+        "POST /acme/shop.git/git-upload-pack HTTP/1.1\r\nHost: x\r\nGit-Protocol: version=2\r\n"
+        f"Authorization: Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}\r\n"
+        f"Content-Type: application/x-git-upload-pack-request\r\nContent-Length: {len(fetch)}\r\n\r\n"
+    )
+
+    def served() -> list[str]:
+        """Processes that work in the repository."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has just ended
+                found += [process.name] * ((process / "cwd").readlink() == site.bare)
+        return found
+
+    with socket.create_connection(("127.0.0.1", site.server.port)) as connection:
+        connection.sendall(head.encode() + fetch)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        assert len(served()) > 0
+
+    end = time.monotonic() + 30
+    while served() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert served() == []
+    assert site.clone(name="again").git("log", "--oneline", "-1", "origin/feature")

@@ -163,15 +163,31 @@ def test_history(site):
     assert timeline == ["committed", "labeled", "ready_for_review", "commented", "reviewed", "closed"]
 
 
-def test_what_a_reader_may_not(site):
-    """Who only reads may open an issue, without labels; what GitHub does not let them do, it hides."""
+def test_what_a_reader_may(site):
+    """Open an issue and change it, without labels; nobody else's; what GitHub does not let them do, it hides."""
+    site.repo().create_issue("Of others")
     reader = site.repo("reader-token")
     issue = reader.create_issue("Wish", labels=["urgent"])
-    assert issue.labels == []
-    for forbidden in (
-        lambda: issue.add_to_labels("urgent"),
-        lambda: issue.edit(state="closed"),
-        lambda: reader.create_label("x", "ff0000"),
-    ):
+    issue.edit(title="Wishes", state="closed", labels=["urgent"])
+    found = reader.get_issue(2)
+    assert (found.title, found.state, found.labels) == ("Wishes", "closed", [])
+    with pytest.raises(GithubException) as refusal:
+        reader.get_issue(1).edit(state="closed")
+    assert refusal.value.status == 403
+    for forbidden in (lambda: issue.add_to_labels("urgent"), lambda: reader.create_label("x", "ff0000")):
         with pytest.raises(UnknownObjectException):
             forbidden()
+
+
+def test_a_merge_closes_the_issues_that_it_names(site):
+    """In the default branch only."""
+    for title in ("One", "Two", "Three"):
+        site.repo().create_issue(title)
+    site.branch("release", {"r.txt": "r\n"})
+    site.branch("feature")
+    site.branch("other", {"other.txt": "o\n"})
+    site.repo().create_pull("release", "other", title="T", body="Fixes #3").merge()
+    site.repo().create_pull("main", "feature", title="T", body="Closes #1, resolved: #99; see #2").merge()
+
+    assert [site.repo().get_issue(n).state for n in (1, 2, 3)] == ["closed", "open", "open"]
+    assert site.repo().get_issue(1).closed_by.login == "factory"

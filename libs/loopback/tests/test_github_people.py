@@ -49,7 +49,8 @@ async def test_what_github_refuses_it_refuses_people_too(github_server: GitHubSe
     async with github_server.person("ada", permission="read") as ada:
         await ada.open_issue("One")
         with pytest.raises(Refused, match="404"):
-            await ada.close(1)
+            await ada.edit(1, title="Mine")
+            await ada.delete_branch("main")
         with pytest.raises(NoAnswer, match="There are:\n  none"):
             await ada.wait_for_pull(lambda pull: True, timeout=0.2)
     async with Person(github_server.url, "stranger", "acme/shop") as stranger:

@@ -65,7 +65,8 @@ def here(shape: object, old: str, new: str) -> object:
 
 async def test_pygithub_talks_to_the_process_and_sigterm_ends_it(tmp_path: Path):
     bare = await new_repo(tmp_path / "shop.git", {"README.md": "# Shop\n"})
-    process, ready = start("--repo", f"acme/shop={bare}", "--token", "t0ken=factory:read")
+    (tmp_path / "more").write_text("--token=t0ken=factory:read\n")
+    process, ready = start("--repo", f"acme/shop={bare}", f"@{tmp_path / 'more'}")
     try:
         with Github(base_url=ready["api"], auth=Auth.Token("t0ken"), retry=None) as client:
             repo = client.get_repo("acme/shop")

@@ -151,6 +151,9 @@ def test_title_body_and_base_are_changed(site):
 
     found = site.repo().get_pull(1)
     assert (found.title, found.body, found.base.ref) == ("Other", "Because", "release")
+    found.edit(state="closed")
+    with pytest.raises(GithubException, match="Cannot change the base branch of a closed pull request"):
+        found.edit(base="main")
     assert site.repo().get_issue(1).title == "Other"
 
 

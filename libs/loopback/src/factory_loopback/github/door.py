@@ -52,10 +52,13 @@ class Door:
         self.log.append(call)
         started = time.monotonic()
         try:
-            response = await self._answered(request, call, act, limited)
+            return await self._answered(request, call, act, limited)
+        except Exception as error:
+            if request.transport and not request.transport.is_closing():
+                self.problems.append(f"The loopback server broke at {call.method} {call.path}: {error!r}")
+            raise
         finally:
             call.seconds = time.monotonic() - started
-        return response
 
     async def _answered(self, request: web.Request, call: Call, act: Act, limited: Refuse) -> web.StreamResponse:
         fault = self._faults.find(call.method, call.path)

@@ -4,6 +4,9 @@ https://git-scm.com/docs/git-http-backend
 """
 
 import asyncio
+import contextlib
+import os
+import signal
 from pathlib import Path
 
 from aiohttp import web
@@ -105,6 +108,7 @@ class GitHttp:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
         )
         assert process.stdin
         assert process.stdout
@@ -119,11 +123,13 @@ class GitHttp:
                 await response.write(piece)
             await response.write_eof()
             return response
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its client is gone, and nobody reads what its children write
+            raise
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
-            if process.returncode is None:
-                process.stdin.close()
             await process.wait()
 
     def _environment(self, request: web.Request, repo: Repo, login: str) -> dict[str, str]:

@@ -1,11 +1,12 @@
 """What happens at GitHub and what follows from it: a push moves pull requests, a merge closes them, hooks hear of it."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
 from . import refusals
-from .bare import Bare, Signature
+from .bare import Bare, GitFailed, Signature
 from .news import News
 from .records import Comment, Event, Issue, Label, Pull, Repo, now
 from .shapes import PullStats, Shapes
@@ -15,6 +16,7 @@ from .webhooks import Webhooks
 
 TITLE_MAX, BODY_MAX = 256, 65_536  # characters
 NEW_LABEL_COLOR = "ededed"
+CLOSES = re.compile(r"\b(?:close[sd]?|fix(?:e[sd])?|resolve[sd]?):? #(\d+)", re.IGNORECASE)
 
 
 class Hub:
@@ -188,11 +190,17 @@ class Hub:
         self.news.pull(pull, action, login)
 
     def merged(self, pull: Pull, sha: str, login: str) -> None:
-        """Its commits are in the base."""
+        """Its commits are in the base; issues that its text says it closes are closed, where that is the default branch."""
         pull.merged_at, pull.merged_by, pull.merge_commit_sha = now(), login, sha
         self.store.pulls.put(pull)
         self.event(self.issue(pull), login, "merged", commit_id=sha)
         self.close(self.issue(pull), login)
+        repo = self.store.repos.get(pull.repo)
+        if repo and pull.base == repo.default_branch:
+            for number in CLOSES.findall(self.issue(pull).body or ""):
+                issue = self.store.issues.get(f"{pull.repo}#{number}")
+                if issue and issue.key not in (pull.key, *(other.key for other in self.store.pulls)):
+                    self.close(issue, login)
 
     async def reopen(self, repo: Repo, issue: Issue, login: str) -> None:
         """Raises Refusal (422) for a pull request that is merged, whose branch is gone or was rewritten, or that has a double."""
@@ -235,7 +243,10 @@ class Hub:
             raise refusals.Refusal(405, "Pull Request is not mergeable")
         who = self.signature(login)
         if way == "rebase":
-            sha = await bare.rebased(base, await bare.between(base, pull.head_sha), who)
+            try:
+                sha = await bare.rebased(base, await bare.between(base, pull.head_sha), who)
+            except GitFailed as error:
+                raise refusals.Refusal(405, "This branch can't be rebased") from error
         else:
             parents = [base] if way == "squash" else [base, pull.head_sha]
             text = title or default_title(self.issue(pull), pull, repo, way)

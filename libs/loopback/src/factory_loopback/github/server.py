@@ -23,7 +23,7 @@ from .person import Person
 from .rates import Rates
 from .records import LEVELS, App, Delivery, Hook, Repo
 from .rest import Rest
-from .spec import Description, description
+from .spec import described
 from .store import Store
 
 READ_LIMIT = 100 * 1024 * 1024  # bytes of a request that is no push
@@ -77,7 +77,7 @@ class GitHubServer:
             self._add_app(text)
         self.faults, self.rates = Faults(), Rates()
         self.door = Door(self.faults)
-        self.rest = Rest(self.hub, self.identities, self.rates, self.door, Description(description(spec)))
+        self.rest = Rest(self.hub, self.identities, self.rates, self.door, described(spec))
         self._graphql = GraphQl(self.hub, self.identities, self.rates, self.door)
         self._git = GitHttp(self.hub, self.identities, self.door, directory.resolve() / "hooks")
         self._control = Control(self.hub, self.rest, self.door, self.faults, self.rates)

@@ -41,6 +41,12 @@ def _corrected(document: Wire) -> Wire:
     return document
 
 
+@cache
+def described(path: Path | None = None) -> "Description":
+    """What to check against; read once."""
+    return Description(description(path))
+
+
 class Description:
     """The document, to check against; without one, everything is allowed.
 
@@ -57,6 +63,7 @@ class Description:
                 if method in METHODS:
                     self.operations[method.upper(), path] = described["operationId"]
                     self._described[described["operationId"]] = described
+        self._shared: dict[bool, Wire] = {}  # by strictness: the schemas that others refer to
         self._validators: dict[tuple[str, str], Draft7Validator] = {}
         self._right: dict[str, str] = {}  # by operation: the last answer that was found right
 
@@ -107,10 +114,10 @@ class Description:
     def _problem(self, key: tuple[str, str], schema: Wire, value: Any, where: str) -> str | None:
         if key not in self._validators:
             strict = key[1] == "request" or int(key[1]) < 400
-            shared = {
-                name: _as_json_schema(each, strict) for name, each in self._document["components"]["schemas"].items()
-            }
-            whole = {**_as_json_schema(schema, strict), "definitions": shared}
+            if strict not in self._shared:
+                schemas = self._document["components"]["schemas"]
+                self._shared[strict] = {name: _as_json_schema(each, strict) for name, each in schemas.items()}
+            whole = {**_as_json_schema(schema, strict), "definitions": self._shared[strict]}
             self._validators[key] = Draft7Validator(whole, format_checker=FORMATS)
         error = best_match(self._validators[key].iter_errors(value))
         return None if error is None else _words(error, where)

@@ -2,7 +2,7 @@
 
 from .. import refusals
 from ..operation import Answer, Ask, Page, operation
-from ..records import Issue
+from ..records import LEVELS, Issue
 
 ISSUES = "/repos/{owner}/{repo}/issues"
 ISSUE = f"{ISSUES}/{{issue_number}}"
@@ -37,7 +37,7 @@ def _wanted(ask: Ask, issue: Issue) -> bool:
 async def create(ask: Ask) -> Answer:
     title = str(ask.required("Issue", "title"))
     issue = ask.hub.open_issue(ask.repo, ask.login, title, ask.field("body"), ask.app)
-    if ask.repo.level(ask.login) > 1 or ask.app:  # of others, labels and assignees are silently dropped
+    if may_sort(ask):
         ask.hub.set_labels(ask.repo, issue, names_of(ask.field("labels", [])), ask.login)
         issue.assignees = ask.field("assignees", [])
         ask.store.issues.put(issue)
@@ -49,9 +49,10 @@ async def get(ask: Ask) -> Answer:
     return Answer(ask.shapes.issue(ask.issue()))
 
 
-@operation("issues/update", f"PATCH {ISSUE}", "issues:write")
+@operation("issues/update", f"PATCH {ISSUE}", "issues:write", people="read")
 async def update(ask: Ask) -> Answer:
     issue = ask.issue()
+    check_may_edit(ask, issue)
     await ask.hub.edit_issue(
         ask.repo,
         issue,
@@ -61,12 +62,23 @@ async def update(ask: Ask) -> Answer:
         state=ask.field("state"),
         reason=ask.field("state_reason"),
     )
-    if ask.field("labels") is not None:
+    if ask.field("labels") is not None and may_sort(ask):
         ask.hub.set_labels(ask.repo, issue, names_of(ask.field("labels")), ask.login)
-    if ask.field("assignees") is not None:
+    if ask.field("assignees") is not None and may_sort(ask):
         issue.assignees = [each if isinstance(each, str) else each["login"] for each in ask.field("assignees")]
         ask.hub.touch(issue)
     return Answer(ask.shapes.issue(issue))
+
+
+def may_sort(ask: Ask) -> bool:
+    """Whether they may set labels and assignees; of others, GitHub silently drops these."""
+    return bool(ask.app) or ask.repo.level(ask.login) >= LEVELS.index("triage")
+
+
+def check_may_edit(ask: Ask, issue: Issue) -> None:
+    """One's own, or anyone's for who may write. Raises Refusal (403)."""
+    if issue.author != ask.login and not ask.app and ask.repo.level(ask.login) < LEVELS.index("write"):
+        raise refusals.Refusal(403, "Must have admin rights to Repository.")
 
 
 def names_of(labels: list[object]) -> list[str]:

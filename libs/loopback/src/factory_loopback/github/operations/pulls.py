@@ -7,6 +7,7 @@ from .. import refusals
 from ..operation import Answer, Ask, Page, operation
 from ..records import Pull
 from ..refusals import Refusal
+from .issues import check_may_edit
 
 PULLS = "/repos/{owner}/{repo}/pulls"
 PULL = f"{PULLS}/{{pull_number}}"
@@ -33,7 +34,7 @@ def _order(ask: Ask) -> Callable[[Pull], Any]:
     return lambda pull: pull.number
 
 
-@operation("pulls/create", f"POST {PULLS}", "pull_requests:write", people="read")
+@operation("pulls/create", f"POST {PULLS}", "pull_requests:write")
 async def create(ask: Ask) -> Answer:
     pull = await ask.hub.open_pull(
         ask.repo,
@@ -53,9 +54,10 @@ async def get(ask: Ask) -> Answer:
     return await shown(ask, ask.pull())
 
 
-@operation("pulls/update", f"PATCH {PULL}", "pull_requests:write")
+@operation("pulls/update", f"PATCH {PULL}", "pull_requests:write", people="read")
 async def update(ask: Ask) -> Answer:
     pull = ask.pull()
+    check_may_edit(ask, ask.hub.issue(pull))
     await ask.hub.edit_pull(
         ask.repo,
         pull,
