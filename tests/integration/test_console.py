@@ -25,7 +25,7 @@ from factory_console.app import Console
 from factory_console.settings import Settings
 from factory_ctl.embedded import Postgres
 from factory_forge.forge import LineComment, Status
-from factory_forge.forges import connect
+from factory_forge.forges import Forges
 from factory_jobs import events as ev
 from factory_jobs.errors import Failure
 from factory_jobs.job import Job, Pull, Sandbox
@@ -435,7 +435,8 @@ async def test_a_pull_requests_page_has_all_that_a_reviewer_needs(
     """Text, checks, film, reviews with their remarks at the lines, commits and the change; merged, it says so."""
     head, base = git(bare, "rev-parse", "factory/x"), git(bare, "rev-parse", "main")
     url = "http://127.0.0.1:1"
-    forge, reviewer = await connect(str(bare), public_url=url), await connect(str(bare), public_url=url, reviewer=True)
+    forges = Forges(url)
+    forge, reviewer = await forges.connect(str(bare)), await forges.connect(str(bare), reviewer=True)
     body = f"## Problem\n\n{HOSTILE}\n\n- [x] **c1** done\n\n<!-- factory-job: hidden -->"
     pull = await forge.open_pull(
         branch="factory/x", base="main", title=f"Red {HOSTILE}", body=body, labels=["risk:low"]
