@@ -1,5 +1,7 @@
 """Pull requests of the loopback GitHub, as PyGithub sees them: opened, listed, changed, merged, closed, opened again."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from github import GithubException
 
@@ -110,6 +112,22 @@ def test_there_is_one_open_pull_request_for_a_branch(site):
     assert errors(refusal)[0]["message"] == "A pull request already exists for acme:feature."
     pull.edit(state="closed")
     assert site.repo().create_pull("main", "feature", title="Again").number == 2
+
+
+def test_of_many_at_once_one_is_opened(site):
+    """However they come in."""
+    site.branch()
+    repos = [site.repo() for _ in range(6)]
+
+    def create(repo) -> int:
+        try:
+            return repo.create_pull("main", "feature", title="T").number
+        except GithubException as refusal:
+            return refusal.status
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(create, repos)) == [1, *[422] * 5]
+    assert site.repo().get_pulls(state="all").totalCount == 1
 
 
 def test_a_plan_without_drafts(site):
