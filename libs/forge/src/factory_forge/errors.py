@@ -271,7 +271,7 @@ class PushRefused(_Said, RepoError):
     """{url} refused {branch}: {reason}"""
 
     CODE = "push_refused"
-    HINT = "Check that the factory's account may push branches named factory/…"
+    HINT = "Check that the factory's account may push branches named factory/… (on GitHub: Contents: write)."
     url: str
     branch: str
     reason: str
