@@ -716,7 +716,8 @@ async def test_whose_error_it_is(
         assert role.SECRET not in repr([dict(e) for e in await store.events(job.id)]), title
         logs = [a for a in await records.artifacts(job.id) if a.kind == "log"]
         assert [a.name for a in logs] == [f"received.r0.a{n + 1}.log" for n in range(len(logs))]
-        assert len(logs) == (await role.kinds(store, job.id)).count("claimed"), title
+        silent = state == "planned"  # the try that went well said nothing, and of nothing no log is kept
+        assert len(logs) == (await role.kinds(store, job.id)).count("claimed") - silent, title
         text = (await artifacts.get_bytes(logs[0].key)).decode()
         assert "about to break" in text and role.SECRET not in text
         if state == "planned":
@@ -1095,7 +1096,7 @@ async def test_a_health_port_that_is_taken(servers: dict[str, Any], tmp_path: Pa
         with role.process(role.settings(servers, tmp_path, health_port=port), tmp_path / "log") as service:
             assert await service.ended() == 78
     lines = [e["event"] for e in service.said() if e["event"] not in {"stopping", "stopped"}]
-    assert lines == [f"configuration: FACTORY_HEALTH_PORT: cannot listen on {port}: Address already in use"]
+    assert lines == [f"configuration: FACTORY_HEALTH_PORT: cannot listen on 127.0.0.1:{port}: Address already in use"]
 
 
 def test_what_one_service_alone_reads_is_known_to_all() -> None:

@@ -96,8 +96,8 @@ def test_migrations_are_numbered_without_gaps() -> None:
     assert [number for number, _, _ in migrations()] == list(range(1, len(migrations()) + 1))
 
 
-# Columns that no move writes: what a job is born with, what others write, and the hints.
-FIXED = {"id", "project", "snapshot", "repo", "replay_of", "replay", "created_at", "hint_no"}
+# Columns that no move writes: what a job is born with.
+FIXED = {"id", "project", "snapshot", "repo", "replay_of", "replay", "created_at"}
 
 
 def test_job_apply_writes_every_column_that_may_change() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
+from factory_jobs import db, fold, machine
 from factory_jobs import events as ev
-from factory_jobs import fold, machine
 from factory_jobs.errors import Failure, Fenced, IllegalMove, NoSuchJob, Stale
 from factory_jobs.ids import is_job_id
 from factory_jobs.job import Job, Pull, Sandbox
@@ -598,6 +598,24 @@ async def test_a_new_state_is_hinted_at_once(store: Store) -> None:
     assert await due(store) == [job.id]
 
 
+async def test_a_move_counts_the_hint_that_its_caller_publishes(store: Store) -> None:
+    """Where the row is free and due, in the same statement; a kept lease and a later try have none."""
+    asked = {"project": "shop", "snapshot": {}, "repo": REPO, "title": "A button", "request": request()}
+    job = await store.create(**asked, hint=True)
+    assert job is not None and job.hinted_at is not None and job.hint_no == 1
+    assert await due(store) == []
+    job = await held(store, job)
+    job = await store.apply(job, ev.Done(), actor="w1", epoch=job.lease_epoch, hint=True)
+    assert (job.state, job.hint_no) == ("planned", 2) and job.hinted_at is not None
+    assert await due(store) == []
+    job = await held(store, job)
+    job = await store.apply(job, ev.Done(), actor="w1", epoch=job.lease_epoch, hint=True)
+    assert (job.state, job.hint_no, job.hinted_at) == ("worktree_created", 2, None), "its holder goes on"
+    fault = ev.Faulted(failure=OURS, delay=60)
+    job = await store.apply(job, fault, actor="w1", epoch=job.lease_epoch, hint=True)
+    assert (job.hint_no, job.hinted_at) == (2, None), "it is hinted when it is due"
+
+
 async def test_no_hint_before_it_is_time(store: Store) -> None:
     """A try with a delay is hinted by the sweep when it is due."""
     job = await held(store, await new(store))
@@ -605,6 +623,28 @@ async def test_no_hint_before_it_is_time(store: Store) -> None:
     assert await store.mark_hinted(job) is None
     await shift(store, job, next_attempt_at=61)
     assert await store.mark_hinted(await store.get(job.id)) is not None
+
+
+async def test_a_lead_ends_with_its_connection(pool: asyncpg.Pool, postgres_url: str) -> None:
+    """One process leads; a connection that goes back to its pool, or breaks, has let the lead go."""
+    async with await db.connect(postgres_url, size=1) as others, others.acquire() as other:
+        async with pool.acquire() as c:
+            assert await db.lead(c, "watch")
+            assert not await db.lead(other, "watch")
+            assert await db.lead(other, "poll")
+        assert await db.lead(other, "watch")
+    async with pool.acquire() as c, asyncio.timeout(5):
+        await db.lead(c, "watch", wait=True)
+
+
+async def test_a_transaction_that_was_left_open_ends_with_its_turn(pool: asyncpg.Pool) -> None:
+    """What goes back to the pool holds nothing, though no statement resets it."""
+    async with pool.acquire() as c:
+        await c.execute("BEGIN")
+        await c.execute("INSERT INTO updates (source) VALUES ('left')")
+    assert await pool.fetchval("SELECT count(*) FROM updates") == 0
+    async with pool.acquire() as c:
+        assert not c.is_in_transaction()
 
 
 async def test_a_new_stream_forgets_all_hints(store: Store) -> None:

@@ -280,6 +280,16 @@ def test_the_lease_is_kept_only_where_the_same_role_goes_on() -> None:
     assert not any(step(example(s), ev.Done()).fence for s in WORK)
 
 
+@pytest.mark.parametrize("later", [False, True])
+def test_what_goes_well_leaves_no_errand(later: bool) -> None:
+    """After Done and Noted the chassis does not ask whether there is one."""
+    for state in WORK:
+        done = step(example(state, later=later), ev.Done())
+        assert done.errands == () and (done.if_unread is None or done.if_unread.errands == ())
+    for state in State:
+        assert step(example(state, later=later), ev.Noted(facts={"cleanup": "done"})).errands == ()
+
+
 @pytest.mark.parametrize("state", WORK)
 def test_done_carries_the_facts_and_begins_the_next_state_at_its_first_try(state: State) -> None:
     """Facts are written with the move; the next state's tries begin anew and an old failure is gone."""

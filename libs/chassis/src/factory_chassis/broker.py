@@ -89,10 +89,11 @@ class Publisher:
         bus = self.broker.config.connection_state
         return bool(bus) and bus.connection.is_connected
 
-    async def hint(self, job: Job) -> bool:
+    async def hint(self, job: Job, *, counted: bool = False) -> bool:
+        """`counted`: the statement that gave this row has counted the hint (see `Store.apply`)."""
         if not self.connected or job.stopped:
             return False
-        hint_no = await self.store.mark_hinted(job)
+        hint_no = job.hint_no if counted else await self.store.mark_hinted(job)
         if hint_no is None:
             return False
         replay = job.replay_of is not None

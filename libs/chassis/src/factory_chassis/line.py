@@ -23,14 +23,17 @@ class Line:
         self, *, project: str, snapshot: dict[str, Any], repo: str, title: str, request: NewRequest
     ) -> Job | None:
         """None where the request was taken before."""
-        job = await self.store.create(project=project, snapshot=snapshot, repo=repo, title=title, request=request)
+        facts = {"project": project, "snapshot": snapshot, "repo": repo, "title": title, "request": request}
+        job = await self.store.create(**facts, hint=self.publisher.connected)
         if job is not None:
-            await self.publisher.hint(job)
+            await self._hint(job)
         return job
 
     async def apply(self, job: Job, event: ev.Event, *, actor: str, epoch: int | None = None, **data: Any) -> Job:
         """Raises Fenced, Stale, IllegalMove; see `Store.apply`."""
-        return await self._tell(job, await self.store.apply(job, event, actor=actor, epoch=epoch, **data))
+        hint = self.publisher.connected
+        after = await self.store.apply(job, event, actor=actor, epoch=epoch, hint=hint, **data)
+        return await self._tell(job, after, errands=not isinstance(event, ev.Done | ev.Noted))  # these leave none
 
     async def tell(self, job_id: str, event: ev.Event, *, actor: str, request: NewRequest | None = None) -> Job | None:
         """Something from outside; None where its message was taken before."""
@@ -42,14 +45,17 @@ class Line:
         before = await self.store.get(job_id)
         return await self._tell(before, await self.store.answer(job_id, event, actor=actor))
 
-    async def _tell(self, before: Job, after: Job) -> Job:
+    async def _hint(self, job: Job) -> None:
+        await self.publisher.hint(job, counted=job.hinted_at is not None)
+
+    async def _tell(self, before: Job, after: Job, *, errands: bool = True) -> Job:
         if after.version == before.version:
             return after
         if before.lease_owner is not None and after.lease_epoch != before.lease_epoch:
             await self.publisher.control(after)
         if after.lease_owner is None:
-            await self.publisher.hint(after)
-        for errand in await self.store.open_errands(after.id):
+            await self._hint(after)
+        for errand in await self.store.open_errands(after.id) if errands else ():
             if errand.hinted_at is None:
                 await self.publisher.errand(errand)
         if _takes_a_place(before) and not _takes_a_place(after):

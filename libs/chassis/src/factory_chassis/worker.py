@@ -149,8 +149,6 @@ class Worker:
 
     async def _one_state(self, job: Job) -> Job | None:
         """The row after this state, or None where it is no longer ours."""
-        stage = StageLog()
-        token = stage_log.set(stage)
         work = Work(
             job,
             actor=self.owner,
@@ -159,24 +157,25 @@ class Worker:
             redactor=self.redactor,
             renewal=self.renewal,
             public_url=self.public_url,
-            stage=stage,
+            stage=StageLog(),
         )
-        try:
-            with metrics.WORKING.labels(job.state).track_inprogress(), metrics.STATE_SECONDS.labels(job.state).time():
-                log.info("began", state=job.state, attempt=job.attempt, round=job.round)
-                event = await self._outcome(work)
-                if event is None:
-                    metrics.OUTCOMES.labels(job.state, "fenced").inc()
-                    return None  # nothing of ours is written any more
-                log.info("ended", state=job.state, outcome=event.kind)
-                after = await self._apply(work, event, await self._keep_log(work))
-                metrics.OUTCOMES.labels(job.state, event.kind if after else "unwritten").inc()
-                return after
-        finally:
-            stage_log.reset(token)
+        with metrics.WORKING.labels(job.state).track_inprogress(), metrics.STATE_SECONDS.labels(job.state).time():
+            log.info("began", state=job.state, attempt=job.attempt, round=job.round)
+            event = await self._outcome(work)
+            if event is None:
+                metrics.OUTCOMES.labels(job.state, "fenced").inc()
+                return None  # nothing of ours is written any more
+            log.info("ended", state=job.state, outcome=event.kind)
+            after = await self._apply(work, event, await self._keep_log(work))
+            metrics.OUTCOMES.labels(job.state, event.kind if after else "unwritten").inc()
+            return after
 
     async def _outcome(self, work: Work) -> ev.Event | None:
-        """Runs the handler in a task of its own, so that it alone is cancelled; None where the job is not ours now."""
+        """Runs the handler in a task of its own, so that it alone is cancelled; None where the job is not ours now.
+
+        What is logged meanwhile is the stage's log.
+        """
+        token = stage_log.set(work.stage)
         task = asyncio.ensure_future(self._handled(self.handlers[State(work.job.state)], work))
         self._running[work.job.id, work.epoch] = (work, task)
         deadline = asyncio.get_running_loop().call_later(
@@ -194,6 +193,7 @@ class Worker:
             log.warning("it broke while it was ended", why=repr(e))
             return self._stopped(work)
         finally:
+            stage_log.reset(token)
             deadline.cancel()
             self._running.pop((work.job.id, work.epoch), None)
             if not task.done():
@@ -254,10 +254,12 @@ class Worker:
         return await handler(work)
 
     async def _keep_log(self, work: Work) -> str:
-        """The stage's log goes to the artifact store; its link, or nothing where it could not be kept."""
+        """The stage's log goes to the artifact store; its link, or nothing where it is empty or could not be kept."""
+        if not (said := work.stage.text()):
+            return ""
         name = f"{work.job.state}.r{work.job.round}.a{work.job.attempt}.log"
         try:
-            return work.url(await work.keep("log", name, work.stage.text().encode(), patient=False), name)
+            return work.url(await work.keep("log", name, said.encode(), patient=False), name)
         except (ArtifactError, StoreError, *POSTGRES_AWAY) as e:
             log.warning("the stage's log could not be kept", why=repr(e))
             return ""

@@ -20,6 +20,25 @@ async def _prepare(connection: asyncpg.Connection) -> None:
         await connection.set_type_codec(name, encoder=_encode, decoder=msgspec.json.decode, schema="pg_catalog")
 
 
+_leads: set[int] = set()  # the sessions that asked for a lead, by the pids of their backends
+
+
+async def lead(connection: asyncpg.pool.PoolConnectionProxy, name: str, *, wait: bool = False) -> bool:
+    """Whether this connection has the lead in `name`, of all processes: until it is given back to the pool, or breaks."""
+    _leads.add(connection.get_server_pid())
+    if wait:
+        await connection.execute(QUERIES["wait_for_lead"], name, timeout=None)
+        return True
+    return await connection.fetchval(QUERIES["take_lead"], name)
+
+
+async def _given_back(connection: asyncpg.Connection) -> None:
+    """asyncpg resets a session with a statement each time; here nobody changes one but by taking a lead."""
+    if (session := connection.get_server_pid()) in _leads:
+        _leads.discard(session)
+        await connection.execute(QUERIES["end_leads"])
+
+
 async def connect(url: str, *, size: int = 4, name: str = "factory") -> asyncpg.Pool:
     """A pool on `url` (postgresql://…). Raises OSError or asyncpg.PostgresError where the server does not answer."""
     return await asyncpg.create_pool(
@@ -27,6 +46,7 @@ async def connect(url: str, *, size: int = 4, name: str = "factory") -> asyncpg.
         min_size=1,
         max_size=size,
         init=_prepare,
+        reset=_given_back,
         command_timeout=30,
         timeout=10,
         server_settings={"application_name": name, "jit": "off"},

@@ -51,10 +51,6 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     replay: bool = False  # its job is one
 
 
-class _Taken(Exception):
-    """The same update, taken by two at once."""
-
-
 def to_job(row: asyncpg.Record) -> Job:
     return msgspec.convert(dict(row), Job)
 
@@ -81,23 +77,17 @@ class Store(Queries):
         return to_job(row)
 
     async def create(
-        self, *, project: str, snapshot: dict[str, Any], repo: str, title: str, request: NewRequest
+        self, *, project: str, snapshot: dict[str, Any], repo: str, title: str, request: NewRequest, hint: bool = False
     ) -> Job | None:
-        """A new job in `received`; None where the request's source was taken before, or is by another at once."""
-        job_id = new_job_id()
-        rounds, budget = snapshot.get("rounds", 5), snapshot.get("budget") or {}
-        try:
-            async with self.pool.acquire() as c, c.transaction():
-                if await c.fetchval(QUERIES["known_source"], request.source):
-                    return None
-                row = await c.fetchrow(QUERIES["insert_job"], job_id, project, snapshot, repo, title, rounds, budget)
-                if not await self._insert_request(c, job_id, request):
-                    raise _Taken
-                await c.execute(QUERIES["insert_created"], job_id, request.author)
-        except _Taken:  # its job is rolled back
-            return None
-        assert row is not None
-        return to_job(row)
+        """A new job in `received`; None where the request's source was taken before, or is by another at once.
+
+        With `hint` its first hint is counted, for the caller to publish.
+        """
+        r = request
+        facts = (project, snapshot, repo, title, snapshot.get("rounds", 5), snapshot.get("budget") or {}, hint)
+        asked = (new_job_id(), r.source, r.chat, r.message_id, r.author, r.text, r.link)
+        row = await self.row("create", *asked, *facts)
+        return to_job(row) if row else None
 
     async def fork(
         self, job: Job, state: State | None = None, *, to: Role | None = None, agent: bool = False, actor: str
@@ -124,18 +114,30 @@ class Store(Queries):
         args = (job_id, r.source, r.chat, r.message_id, r.author, r.text, r.link)
         return await c.fetchval(QUERIES["insert_request"], *args) is not None
 
-    async def apply(self, job: Job, event: ev.Event, *, actor: str, epoch: int | None = None, **data: Any) -> Job:
+    async def apply(
+        self, job: Job, event: ev.Event, *, actor: str, epoch: int | None = None, hint: bool = False, **data: Any
+    ) -> Job:
         """Decides and writes the transition. Under a lease give its `epoch`; from outside give none.
+
+        With `hint` the hint of a row that is free now is counted (`hinted_at`, `hint_no`), for the caller to publish.
 
         The row may have moved on meanwhile by an event from outside (a steer, a note): then it is read again and
         decided anew, as long as the lease holds and the state is the one that the caller worked on. What the sweep
         found, or a head that the forge showed, is not: it was about the row as it was read.
         Returns the new row; the same row where the event was absorbed. Raises Fenced, Stale, IllegalMove.
         """
-        return await self._apply(self.pool, job, event, actor=actor, epoch=epoch, **data)
+        return await self._apply(self.pool, job, event, actor=actor, epoch=epoch, hint=hint, **data)
 
     async def _apply(
-        self, c: Any, job: Job, event: ev.Event, *, actor: str, epoch: int | None = None, **data: Any
+        self,
+        c: Any,
+        job: Job,
+        event: ev.Event,
+        *,
+        actor: str,
+        epoch: int | None = None,
+        hint: bool = False,
+        **data: Any,
     ) -> Job:
         state = job.state
         while True:
@@ -146,7 +148,7 @@ class Store(Queries):
             if move is None:
                 return job
             told = msgspec.to_builtins(event) | data
-            args = (job.id, job.version, epoch, event.kind, actor, told, msgspec.to_builtins(move))
+            args = (job.id, job.version, epoch, event.kind, actor, told, msgspec.to_builtins(move), hint)
             if (row := await c.fetchrow(QUERIES["apply"], *args)) is not None:
                 return to_job(row)
             if epoch is None and isinstance(event, JUDGED):

@@ -8,6 +8,7 @@ import asyncpg
 import msgspec
 import structlog
 from factory_chassis.line import Line
+from factory_jobs import db
 from factory_jobs import events as ev
 from factory_jobs.errors import FactoryError, StoreError
 from factory_jobs.job import Job
@@ -34,12 +35,8 @@ class Watch:
             try:
                 async with self.pool.acquire() as c:
                     watches = f"{self.line.store.seen_as('watch')}:{self.places.node}"
-                    await c.execute("SELECT pg_advisory_lock(hashtext($1))", watches, timeout=None)
-                    try:
-                        await self._lead(c)
-                    finally:
-                        if not c.is_closed():
-                            await c.execute("SELECT pg_advisory_unlock_all()")
+                    await db.lead(c, watches, wait=True)
+                    await self._lead(c)
             except AWAY as e:
                 log.warning("watch: Postgres does not answer", why=repr(e))
                 await asyncio.sleep(1)

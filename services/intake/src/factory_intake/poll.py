@@ -18,6 +18,7 @@ from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, ReplyParam
 from factory_chassis import failpoints
 from factory_chassis.settings import BadSettings
 from factory_chassis.worker import POSTGRES_AWAY
+from factory_jobs import db
 from factory_jobs.errors import StoreError
 from factory_telegram import words
 
@@ -44,7 +45,7 @@ class Poll:
         while True:
             try:
                 async with self.pool.acquire() as c:
-                    if await c.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", f"poll:{self.desk.bot}"):
+                    if await db.lead(c, f"poll:{self.desk.bot}"):
                         await self._lead(c)
             except POSTGRES_AWAY as e:
                 log.warning("intake: Postgres does not answer", why=repr(e))

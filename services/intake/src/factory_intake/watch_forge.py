@@ -19,6 +19,7 @@ from factory_chassis.worker import POSTGRES_AWAY
 from factory_forge.errors import NoSuchPull
 from factory_forge.forge import Forge, PullRequest
 from factory_forge.forges import Forges
+from factory_jobs import db
 from factory_jobs import events as ev
 from factory_jobs.errors import JobError, StoreError
 from factory_jobs.job import Job
@@ -143,7 +144,7 @@ class WatchForge:
 
     @staticmethod
     async def _led(holder: asyncpg.pool.PoolConnectionProxy, repo: str) -> bool:
-        led = await holder.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", f"forge:{repo}")
+        led = await db.lead(holder, f"forge:{repo}")
         if led:
             log.info("watching", repo=repo)
         return led

@@ -6,17 +6,23 @@ SELECT * FROM jobs WHERE id = $1;
 -- The only clock for stamps.
 SELECT now();
 
--- name: insert_job
--- A job begins as `received`.
-INSERT INTO jobs (id, state, project, snapshot, repo, title, rounds_max, budget)
-VALUES ($1, 'received', $2, $3, $4, $5, $6, $7) RETURNING *;
-
--- name: insert_created
--- The first event of a job; its history begins here.
-INSERT INTO job_events (job_id, seq, kind, "to", actor, epoch, data)
-SELECT id, seq, 'created', state, $2, lease_epoch, jsonb_build_object('request_no', request_no, 'round', round,
-    'attempt', attempt, 'set', jsonb_build_object('project', project, 'snapshot', snapshot, 'repo', repo, 'title', title,
-                                                  'rounds_max', rounds_max, 'budget', budget)) FROM jobs WHERE id = $1;
+-- name: create
+-- A job begins as `received`, with its request and the first event of its history; no row where the request was taken before.
+WITH r AS (
+    INSERT INTO requests (job_id, source, chat, message_id, author, text, link)
+    SELECT $1, $2, $3, $4, $5, $6, $7 WHERE NOT EXISTS (SELECT 1 FROM updates WHERE source = $2)
+    ON CONFLICT (source) DO NOTHING RETURNING job_id
+), j AS (
+    INSERT INTO jobs (id, state, project, snapshot, repo, title, rounds_max, budget, hinted_at, hint_no)
+    SELECT job_id, 'received', $8, $9, $10, $11, $12, $13, CASE WHEN $14 THEN now() END, $14::boolean::integer FROM r
+    RETURNING *
+), e AS (
+    INSERT INTO job_events (job_id, seq, kind, "to", actor, epoch, data)
+    SELECT id, seq, 'created', state, $5, lease_epoch, jsonb_build_object('request_no', request_no, 'round', round,
+        'attempt', attempt, 'set', jsonb_build_object('project', project, 'snapshot', snapshot, 'repo', repo,
+            'title', title, 'rounds_max', rounds_max, 'budget', budget)) FROM j
+)
+SELECT * FROM j;
 
 -- name: insert_request
 -- A message is taken once: no row where its source was seen before.
@@ -32,9 +38,21 @@ ON CONFLICT DO NOTHING RETURNING source;
 -- Whether an update was handled before.
 SELECT EXISTS (SELECT 1 FROM requests WHERE source = $1) OR EXISTS (SELECT 1 FROM updates WHERE source = $1);
 
+-- name: take_lead
+-- False where another session has it.
+SELECT pg_try_advisory_lock(hashtext($1));
+
+-- name: wait_for_lead
+-- The same, when the others are gone.
+SELECT pg_advisory_lock(hashtext($1));
+
+-- name: end_leads
+-- Of this session.
+SELECT pg_advisory_unlock_all();
+
 -- name: apply
 -- The transition, its event and its errands in one call; no row: version or epoch is no longer so.
-SELECT * FROM job_apply($1, $2, $3, $4, $5, $6, $7);
+SELECT * FROM job_apply($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: claim
 -- Takes the lease where the job is free and due.
@@ -66,9 +84,10 @@ FROM jobs WHERE state = ANY ($1) AND lease_owner IS NULL AND waiting IS NULL AND
   AND state NOT IN ('merged', 'failed', 'cancelled') AND (replay_of IS NOT NULL) = $2 GROUP BY state;
 
 -- name: in_line
--- Jobs whose hint may have come to nothing because a repo or a node was full, the oldest first.
-SELECT * FROM jobs WHERE state = 'planned' AND placement IS NULL AND lease_owner IS NULL AND waiting IS NULL
-  AND next_attempt_at <= now() AND hinted_at IS NOT NULL AND (replay_of IS NOT NULL) = $1 ORDER BY created_at LIMIT 20;
+-- The next of each repo: its hint may have come to nothing because the repo or a node was full, and one place is one job's.
+SELECT DISTINCT ON (repo) * FROM jobs WHERE state = 'planned' AND placement IS NULL AND lease_owner IS NULL
+  AND waiting IS NULL AND next_attempt_at <= now() AND hinted_at IS NOT NULL AND (replay_of IS NOT NULL) = $1
+ORDER BY repo, created_at LIMIT 20;
 
 -- name: forget_hints
 -- The stream was made anew: everything is hinted again.

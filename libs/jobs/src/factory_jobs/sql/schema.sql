@@ -232,8 +232,10 @@ CREATE TABLE nodes (
 );
 
 -- One call a transition. `m` is a Move: set, to, errands, fence, release, delay, if_unread, drop_unread. Returns the new row, or none
--- where version or epoch is no longer so. `p_epoch` null: from outside, no lease needed.
-CREATE FUNCTION job_apply(p_id text, p_version bigint, p_epoch bigint, p_kind text, p_actor text, p_data jsonb, m jsonb)
+-- where version or epoch is no longer so. `p_epoch` null: from outside, no lease needed. `p_hint`: whoever calls publishes the
+-- hint of a row that is free now, which is counted here.
+CREATE FUNCTION job_apply(p_id text, p_version bigint, p_epoch bigint, p_kind text, p_actor text, p_data jsonb, m jsonb,
+                          p_hint boolean)
 RETURNS SETOF jobs LANGUAGE plpgsql AS $$
 DECLARE
     old jobs;
@@ -271,14 +273,19 @@ BEGIN
     IF moved OR new.lease_owner IS NULL THEN
         new.hinted_at := NULL;
     END IF;
+    IF p_hint AND new.lease_owner IS NULL AND new.next_attempt_at <= now() THEN
+        new.hinted_at := now();
+        new.hint_no := old.hint_no + 1;
+    END IF;
     UPDATE jobs SET (state, version, seq, title, node, placement, sandbox, branch, base_sha, work_sha, proved_sha, pr,
             request_no, planned_no, round, rounds_max, attempt, losses, verify, lease_owner, lease_epoch, lease_until,
-            claimed_at, next_attempt_at, hinted_at, waiting, cleanup, failure, verdict, budget, spent, entered_at)
+            claimed_at, next_attempt_at, hinted_at, hint_no, waiting, cleanup, failure, verdict, budget, spent,
+            entered_at)
         = (new.state, new.version, new.seq, new.title, new.node, new.placement, new.sandbox, new.branch, new.base_sha,
             new.work_sha, new.proved_sha, new.pr, new.request_no, new.planned_no, new.round, new.rounds_max, new.attempt,
             new.losses, new.verify, new.lease_owner, new.lease_epoch, new.lease_until, new.claimed_at,
-            new.next_attempt_at, new.hinted_at, new.waiting, new.cleanup, new.failure, new.verdict, new.budget,
-            new.spent, new.entered_at)
+            new.next_attempt_at, new.hinted_at, new.hint_no, new.waiting, new.cleanup, new.failure, new.verdict,
+            new.budget, new.spent, new.entered_at)
         WHERE id = p_id;
     INSERT INTO job_events (job_id, seq, kind, "from", "to", actor, node, epoch, data)
         VALUES (p_id, new.seq, p_kind, old.state, new.state, p_actor, new.node, new.lease_epoch,
