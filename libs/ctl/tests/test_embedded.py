@@ -86,6 +86,20 @@ def test_addresses_are_of_this_machine_only(tmp_path: Path):
     assert (tmp_path / "s3-secret").stat().st_mode & 0o077 == 0
 
 
+async def test_the_secret_of_s3_is_in_no_process_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """rclone hears it by a variable of its own, which only this user can read."""
+    started: list[Child] = []
+
+    async def up(self: Server, child: Child, seconds: float = 30) -> None:
+        started.append(child)
+
+    monkeypatch.setattr(Server, "_up", up)
+    await (s3 := S3(tmp_path)).start()
+
+    assert not any(s3.secret_key in word for word in started[0].argv)
+    assert started[0].env is not None and started[0].env["RCLONE_AUTH_KEY"] == f'"factory,{s3.secret_key}"'
+
+
 def test_a_program_of_a_wheel_is_found_beside_this_python():
     """Whatever PATH says; what is nowhere is left to the system to refuse."""
     assert _script(Path(sys.executable).name) == sys.executable

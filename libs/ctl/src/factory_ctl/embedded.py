@@ -198,10 +198,11 @@ class S3(Server):
     async def start(self) -> None:
         argv = [
             _script("rclone"), "serve", "s3", "--addr", f"127.0.0.1:{self.port}",
-            "--auth-key", f"{self.access_key},{self.secret_key}", "--vfs-cache-mode", "off", str(self.data),
+            "--vfs-cache-mode", "off", str(self.data),
         ]  # fmt: skip
         (self.data / BUCKET).mkdir(exist_ok=True)
-        env = os.environ | {"RCLONE_CONFIG": os.devnull}
+        key = f'"{self.access_key},{self.secret_key}"'  # CSV: a pair. Arguments are there for everybody to read
+        env = os.environ | {"RCLONE_CONFIG": os.devnull, "RCLONE_AUTH_KEY": key}
         await self._up(Child(self.name, argv, self.log, env=env))
 
 
