@@ -1,6 +1,8 @@
 """Logs: one JSON line an event, a text for people in the stage's log, nothing secret in either, and no end of memory."""
 
 import json
+import logging
+import sys
 
 import pytest
 import structlog
@@ -18,7 +20,9 @@ def stage() -> StageLog:
 
 @pytest.fixture(autouse=True)
 def put_back() -> object:
+    before = logging.getLogger().handlers[:], sys.excepthook
     yield
+    logging.getLogger().handlers[:], sys.excepthook = before
     structlog.contextvars.clear_contextvars()
     structlog.reset_defaults()
 
@@ -53,6 +57,23 @@ def test_no_line_holds_a_secret(capsys: pytest.CaptureFixture[str], stage: Stage
         assert SECRET not in text and "ted" not in text.replace("started", "").replace("quoted", "")
         assert "•••" in text and "RuntimeError" in text
     assert [json.loads(line)["event"] for line in err.splitlines()][1] == "broke", "still JSON"
+
+
+def test_libraries_and_last_words_lose_their_secrets_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the standard logging hands on and what nobody has caught are lines like all others, with their traces."""
+    configure("intake", clean=Redactor([SECRET]).text)
+    try:
+        raise OSError(f"cannot connect to http://telegram/bot{SECRET}/getUpdates")
+    except OSError as e:
+        logging.getLogger("aiogram").warning("failed: %s", e, exc_info=True)
+        sys.excepthook(type(e), e, e.__traceback__)
+    logging.getLogger("aiogram").info("not for us")
+    said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["level"], line.get("logger")) for line in said] == [
+        ("failed: cannot connect to http://telegram/bot•••/getUpdates", "warning", "aiogram"),
+        ("it broke", "critical", None),
+    ]
+    assert all(SECRET not in line["exception"] and "OSError" in line["exception"] for line in said)
 
 
 def test_a_stage_hears_only_itself(stage: StageLog, capsys: pytest.CaptureFixture[str]) -> None:

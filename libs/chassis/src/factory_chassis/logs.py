@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import sys
 from collections import deque
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -70,10 +72,30 @@ def _to_stage(clean: Callable[[str], str]) -> structlog.types.Processor:
     return processor
 
 
+class _OfLibraries(logging.Handler):
+    """What libraries warn of, as lines of ours: their own handler of last resort knows no secrets.
+
+    An error of an HTTP client names its URL, and Telegram's hold the bot's token.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info or None
+        )
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The last words of a process that breaks."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    structlog.get_logger().critical("it broke", exc_info=(kind, error, trace))
+
+
 def configure(service: str, *, json: bool = True, clean: Callable[[str], str] = str) -> structlog.stdlib.BoundLogger:
     """Sets the process's logging up and gives its logger. Bind `job_id` by structlog.contextvars.
 
-    Every line passes through `clean`, which takes secrets out.
+    Every line passes through `clean`, which takes secrets out; so does what libraries and a broken process say.
     """
     console = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
@@ -90,5 +112,8 @@ def configure(service: str, *, json: bool = True, clean: Callable[[str], str] = 
         ],
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
+    if not any(isinstance(handler, _OfLibraries) for handler in logging.root.handlers):
+        logging.root.addHandler(_OfLibraries())
+    sys.excepthook = _uncaught
     structlog.contextvars.bind_contextvars(service=service)
     return structlog.get_logger()
