@@ -59,7 +59,9 @@ def test_no_line_holds_a_secret(capsys: pytest.CaptureFixture[str], stage: Stage
     assert [json.loads(line)["event"] for line in err.splitlines()][1] == "broke", "still JSON"
 
 
-def test_libraries_and_last_words_lose_their_secrets_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_libraries_and_last_words_lose_their_secrets_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the standard logging hands on and what nobody has caught are lines like all others, with their traces."""
     configure("intake", clean=Redactor([SECRET]).text)
     try:
@@ -67,7 +69,8 @@ def test_libraries_and_last_words_lose_their_secrets_too(capsys: pytest.CaptureF
     except OSError as e:
         logging.getLogger("aiogram").warning("failed: %s", e, exc_info=True)
         sys.excepthook(type(e), e, e.__traceback__)
-    logging.getLogger("aiogram").info("not for us")
+    monkeypatch.setattr(logging.getLogger("talkative"), "level", logging.INFO)
+    logging.getLogger("talkative").info("not for us")
     said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [(line["event"], line["level"], line.get("logger")) for line in said] == [
         ("failed: cannot connect to http://telegram/bot•••/getUpdates", "warning", "aiogram"),

@@ -113,7 +113,7 @@ def configure(service: str, *, json: bool = True, clean: Callable[[str], str] = 
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
     if not any(isinstance(handler, _OfLibraries) for handler in logging.root.handlers):
-        logging.root.addHandler(_OfLibraries())
+        logging.root.addHandler(_OfLibraries(logging.WARNING))
     sys.excepthook = _uncaught
     structlog.contextvars.bind_contextvars(service=service)
     return structlog.get_logger()
