@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -115,3 +117,24 @@ def test_a_container_asks_by_a_command(health: Health) -> None:
     health.close()
     code, said = check(health.port)
     assert code == 1 and said.startswith(f"no answer from port {health.port}")
+
+
+def test_who_does_not_wait_leaves_no_trace(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that gave up is no error that anybody has to read of."""
+    asked, answer, over = threading.Event(), threading.Event(), threading.Event()
+    errors: list[object] = []
+
+    def slow() -> dict[str, Any]:
+        asked.set()
+        answer.wait(10)
+        return {}
+
+    health.details = slow
+    monkeypatch.setattr(health._server, "handle_error", lambda *about: errors.append(about))
+    monkeypatch.setattr(health._server, "shutdown_request", lambda _: over.set())
+    with socket.create_connection(("127.0.0.1", health.port)) as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets it
+        caller.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        assert asked.wait(10)
+    answer.set()
+    assert over.wait(10) and errors == []
