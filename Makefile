@@ -1,7 +1,7 @@
 # Two commands: `make demo` runs the main job end to end, `make test` passes the tests. Each sets up what is missing.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test test-compose check bench lock clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -18,6 +18,9 @@ test: setup ## every test that needs no account, no internet and no container en
 
 check: setup ## format, lint, types, import arrows, generated files, lock
 	@scripts/check
+
+test-compose: setup ## the composed stack in containers, where an engine can be had; writes var/compose/
+	@scripts/test-compose $(ARGS)
 
 bench: setup ## interleaved, as ratios; BENCH=name for one; writes var/bench/
 	@$(BIN)/python tests/bench/run.py $(BENCH)
