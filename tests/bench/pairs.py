@@ -14,13 +14,20 @@ Side = Callable[[], Awaitable[float]]  # does the work once and returns its seco
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of a result. All that is said follows from the samples; `goal` is the largest ratio that is good."""
+    """One line of a result. All that is said follows from the samples.
+
+    `goal` is the largest ratio that is good; or the least, where `more` is better.
+    """
 
     metric: str
     floor: str
     goal: float
-    ours: list[float] = field(default_factory=list)  # seconds; ours[n] was followed at once by theirs[n]
+    ours: list[float] = field(
+        default_factory=list
+    )  # in `unit`, ms in seconds; ours[n] was followed at once by theirs[n]
     theirs: list[float] = field(default_factory=list)
+    unit: str = "ms"
+    more: bool = False
 
     @property
     def ratios(self) -> list[float]:
@@ -33,15 +40,18 @@ class Comparison:
 
     @property
     def holds(self) -> bool:
-        return self.ratio <= self.goal
+        return self.ratio >= self.goal if self.more else self.ratio <= self.goal
+
+    def median(self, side: list[float]) -> float:
+        return statistics.median(side) * (1000 if self.unit == "ms" else 1)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "metric": self.metric,
-            "value": round(1000 * statistics.median(self.ours), 4),
-            "unit": "ms",
+            "value": round(self.median(self.ours), 4),
+            "unit": self.unit,
             "floor": self.floor,
-            "floor_value": round(1000 * statistics.median(self.theirs), 4),
+            "floor_value": round(self.median(self.theirs), 4),
             "ratio": round(self.ratio, 3),
             "goal": self.goal,
             "holds": self.holds,
@@ -71,12 +81,12 @@ def write(found: Sequence[Comparison], path: Path) -> None:
 def table(found: Sequence[Comparison]) -> str:
     """For people: each metric with what it is held against beneath it."""
     width = max(len(text) for c in found for text in (c.metric, "/ " + c.floor))
-    lines = [f"  {'':{width}}  {'ms':>9}   ratio  (min–max of pairs)      goal"]
+    lines = [f"  {'':{width}}  {'':9}          ratio  (min–max of pairs)      goal"]
     for c in found:
         told, span = c.as_dict(), f"({min(c.ratios):.2f}–{max(c.ratios):.2f} of {len(c.ratios)})"
-        verdict = "holds" if c.holds else "DOES NOT HOLD"
+        verdict, bound = "holds" if c.holds else "DOES NOT HOLD", "≥" if c.more else "≤"
         lines.append(
-            f"  {c.metric:{width}}  {told['value']:9.2f}  {c.ratio:5.2f}×  {span:22}  ≤ {c.goal:4.1f}×  {verdict}"
+            f"  {c.metric:{width}}  {told['value']:9.2f} {c.unit:6}  {c.ratio:5.2f}×  {span:22}  {bound} {c.goal:4.1f}×  {verdict}"
         )
-        lines.append(f"  {'/ ' + c.floor:{width}}  {told['floor_value']:9.2f}")
+        lines.append(f"  {'/ ' + c.floor:{width}}  {told['floor_value']:9.2f} {c.unit}")
     return "\n".join(lines)
