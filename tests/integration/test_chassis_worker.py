@@ -1035,6 +1035,20 @@ async def test_what_is_kept(hands_on: Any, records: Records, artifacts: Artifact
     assert work.url(stored, "demo.mp4") == f"https://factory.example/a/{work.job.id}/{stored.sha256}/demo.mp4"
 
 
+async def test_what_is_written_down(hands_on: Any, records: Records) -> None:
+    """Reports of agents and tests lose their secrets, however deep they stand; scenarios are to be run again as they are."""
+    work = await hands_on()
+    await work.records.put_round(work.job, summary=f"I use {role.SECRET}", feedback=role.SECRET, commit="c" * 40)
+    failure = {"suites": [{"failures": [{"name": "t", "message": f"no {role.SECRET} here"}]}]}
+    await work.records.add_evidence(work.job, "c" * 40, "suites", False, failure)
+    await work.records.add_evidence(work.job, "c" * 40, "scenarios", True, {"text": f"goto: /{role.SECRET}"})
+    (kept,) = await records.rounds(work.job.id)
+    assert (kept.summary, kept.feedback, kept.commit, kept.outcome) == ("I use •••", "•••", "c" * 40, None)
+    found = {e.kind: e.data for e in await records.all_evidence(work.job.id)}
+    assert found["suites"]["suites"][0]["failures"] == [{"name": "t", "message": "no ••• here"}]
+    assert found["scenarios"]["text"] == f"goto: /{role.SECRET}"
+
+
 # ── configuration ─────────────────────────────────────────────────────────────
 
 BROKEN = {

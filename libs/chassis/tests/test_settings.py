@@ -63,7 +63,8 @@ def test_every_secret_is_one_by_file_too(tmp_path: Path) -> None:
     """Secrets are typed as such: they do not show when settings are printed, and the redactor gets them in clear."""
     kept = {name for name, f in Settings.model_fields.items() if "SecretStr" in str(f.annotation)}
     who = {f"github_{of}{what}" for of in ("", "reviewer_") for what in ("token", "app_key")}
-    assert kept == {"database_url", "s3_secret_key", "telegram_token", *who}
+    door = {"api_token", "github_webhook_secret"}
+    assert kept == {"database_url", "s3_secret_key", "telegram_token", *who, *door}
     (tmp_path / "s").write_text("postgresql://factory:hunt%2Fer22@db/factory")
     by_file = kept - {"github_app_key", "github_reviewer_app_key", "github_reviewer_token"}
     given = read(

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from factory_agents.driver import Turn
+from factory_artifacts.redact import Redactor
 from factory_builder.handlers import Handlers
 from factory_builder.merging import Merging
 from factory_builder.settings import Settings
@@ -79,6 +80,8 @@ class KeptWork:
         self.decided: list[dict[str, Any]] = []
         self.said: list[SimpleNamespace] = []
         self.public_url = "http://factory:8080"
+        self.secret = "correct-horse-battery"
+        self.redactor = Redactor([self.secret])
         self.log = SimpleNamespace(info=_unheard, warning=_unheard)
         self._rounds: dict[tuple[int, int], Round] = {}
 

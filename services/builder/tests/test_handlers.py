@@ -130,19 +130,19 @@ async def test_after_a_round_the_app_has_to_get_ready(
 
 
 async def test_a_rounds_commit(work: Any, mirror: Mirror, clone: Path, inside: GitInside, here: Any) -> None:
-    """Holds the agent's work and not what the base's setup changes; title, words and job are in its message."""
+    """Holds the agent's work and not what the base's setup changes; title, words and job are in its message, no secret."""
     (clone / "app.py").write_text("rewritten by setup\n")
     work.base_result = {"dirt": await inside.changes()}
     (clone / "page.py").write_text("x\n")
     plan = Plan(title="Add a page", problem="x", scope="x", criteria=[])
-    ended = Turn(stop_reason="end_turn", message="I added a page.", tool_calls=2)
+    ended = Turn(stop_reason="end_turn", message=f"I added a page with {work.secret}.", tool_calls=2)
     sha = await here()._commit(work, work.job.base_sha, plan, ended)
     (made,) = await work.rounds("")
-    assert (made.commit, made.parent, made.summary) == (sha, work.job.base_sha, "I added a page.")
+    assert (made.commit, made.parent, made.summary) == (sha, work.job.base_sha, "I added a page with •••.")
     assert await here()._refused(work, sha) is None
     (commit,) = await mirror.log(work.job.base_sha, sha)
     assert commit.subject == "Add a page"
-    assert commit.body.strip() == "I added a page.\n\nFactory-Job: jabcdefghi2"
+    assert commit.body.strip() == "I added a page with •••.\n\nFactory-Job: jabcdefghi2"
     assert [f.path for f in (await mirror.diff(work.job.base_sha, sha)).files] == ["page.py"]
 
 

@@ -37,8 +37,6 @@ OF_SERVICES = frozenset(
         "node_jobs",
         "edit_every",
         "forge_every",
-        "api_token",
-        "github_webhook_secret",
         "intake_host",
         "intake_port",
     }
@@ -117,6 +115,9 @@ class Settings(BaseModel):
     github_api: Annotated[str, _url("https", "http"), AfterValidator(_safe)] | None = (
         None  # another than api.github.com
     )
+    # What opens intake's door. All know it: on one machine they have one environment, and none may repeat a secret in it.
+    api_token: SecretStr | None = None
+    github_webhook_secret: SecretStr | None = None
     node_dir: Path = Path("var/node")
     public_url: Annotated[str, _url("http", "https")] = "http://127.0.0.1:8080"
     projects: Path = Path("factory-projects.yaml")

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import msgspec
 import structlog
 from factory_artifacts import content_types, keys
@@ -27,7 +28,25 @@ if TYPE_CHECKING:
 
 SETTLE = 60.0  # seconds after which an act without a result surely did or did not happen
 STORAGE_AWAY = 300.0  # seconds for which what was worked for waits for a storage that does not answer
+REPORTS = ("summary", "feedback")  # of a round: what an agent, a repo's tests and its pages have said
 TEXTS = frozenset({"application/json", "application/jsonl", "application/yaml", "application/xml", "image/svg+xml"})
+
+
+class CleanRecords(PatientRecords):
+    """The records for a handler: reports lose their secrets before they are written, for they are shown to many."""
+
+    def __init__(self, pool: asyncpg.Pool, back: Callable[[], Awaitable[None]], redactor: Redactor) -> None:
+        super().__init__(pool, back)
+        self._redactor = redactor
+
+    async def put_round(self, job: Job, **facts: Any) -> None:
+        reports: dict[str, Any] = {name: self._redactor.text(facts[name]) for name in REPORTS if facts.get(name)}
+        await super().put_round(job, **facts | reports)
+
+    async def add_evidence(self, job: Job, commit: str, kind: str, ok: bool, data: Any) -> None:
+        if kind != "scenarios":  # they are no report: somebody may have to run them again
+            data = msgspec.json.decode(self._redactor.bytes_(msgspec.json.encode(data)))
+        await super().add_evidence(job, commit, kind, ok, data)
 
 
 class Work:
@@ -52,7 +71,7 @@ class Work:
     ) -> None:
         self.job, self.actor, self.stage = job, actor, stage
         self.line, self.redactor, self.public_url = line, redactor, public_url
-        self.records = PatientRecords(line.store.pool, self._held_again)
+        self.records = CleanRecords(line.store.pool, self._held_again, redactor)
         self.artifacts, self._artifacts = artifacts.patient(STORAGE_AWAY), artifacts
         self.facts: dict[str, Any] = {}
         self.stopping: str | None = None

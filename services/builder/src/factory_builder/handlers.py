@@ -207,7 +207,9 @@ class Handlers:
         title = plan.title if first else f"{plan.title} (round {work.job.round})"
         if merge and ended.stop_reason == "merged":
             title = f"Merge {merge.merge.theirs[:12]} into {work.job.branch}"
-        message = f"{title}\n\n{ended.message.strip()[:2000]}\n\nFactory-Job: {work.job.id}\n"
+        clean = work.redactor.text  # it will be pushed; before it is cut, for half a secret is not found
+        said = clean(ended.message.strip())
+        message = f"{clean(title)}\n\n{said[:2000]}\n\nFactory-Job: {work.job.id}\n"
         made_of, parents = (merge.given, merge.parents) if merge else (parent, ())
         commit = await git.commit(made_of, message, leave=await self._base_changes(work), parents=parents)
         if commit.sha == parent:
@@ -219,7 +221,7 @@ class Handlers:
             parent=parent,
             bundle=bundle,
             outcome=ended.stop_reason or ended.problem or "",
-            summary=ended.message.strip()[:4000],
+            summary=said[:4000],
             spent={"seconds": round(ended.seconds, 1), "tool_calls": ended.tool_calls},
         )
         await checkpoint.keep_scenarios(work, self._sandbox(work), commit.sha)

@@ -30,13 +30,14 @@ async def publish(work: Work, mirror: Mirror, forge: Forge) -> ev.Event:
     except NotFastForward as e:
         return _somebody_pushed(e)
     proof = await body.gather(work.records, job, mirror, basis, work.public_url)
-    text = body.render(proof)
+    clean = work.redactor.text
+    text = clean(body.render(proof))
     pull = await _pull(work, forge, basis.name, text, body.labels(proof))
     work.may_act()
     await forge.set_labels(pull.number, body.labels(proof, pull.labels))
     for status in statuses(job, job.work_sha, proof.evidence, work.public_url):
         await forge.set_status(status)
-    await forge.sticky_comment(pull.number, body.comment_marker(job.id), body.comment(proof))
+    await forge.sticky_comment(pull.number, body.comment_marker(job.id), clean(body.comment(proof)))
     await _show_preview(job, forge)
     await work.keep("report", "pull-request.md", text.encode(), commit=job.work_sha)
     work.log.info("pull request", number=pull.number, url=pull.url, head=pull.head_sha[:12])
@@ -75,7 +76,8 @@ async def _pull(work: Work, forge: Forge, base: str, text: str, labels: list[str
     assert job.branch
 
     async def act() -> PullRequest:
-        return await forge.open_pull(branch=job.branch or "", base=base, title=job.title, body=text, labels=labels)
+        title = work.redactor.text(job.title)
+        return await forge.open_pull(branch=job.branch or "", base=base, title=title, body=text, labels=labels)
 
     async def look() -> PullRequest | None:
         found = await forge.find_pull(job.branch or "")

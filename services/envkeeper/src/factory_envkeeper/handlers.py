@@ -49,7 +49,7 @@ class Handlers:
         mirror = await self.forges.mirror(self.settings.node_dir, job.repo)
         await mirror.fetch()
         base_sha = job.base_sha or await mirror.resolve(work.project.base or await mirror.default_branch())
-        branch = job.branch or branch_name(job.id, job.title)
+        branch = job.branch or branch_name(job.id, work.redactor.text(job.title))
         placement = await records.next_placement(job.id)
         node = self.places.node
         block = await self._ports(work, placement)

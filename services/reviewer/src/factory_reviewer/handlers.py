@@ -102,11 +102,12 @@ class Handlers:
         job = work.job
         assert job.pr is not None and job.proved_sha is not None
         proof = await body.gather(work.records, job, mirror, basis, work.public_url)
-        text = body.render(proof)
+        clean = work.redactor.text
+        text = clean(body.render(proof))
         work.may_act()
         if (await forge.pull(job.pr.number)).body != text:
             await forge.update_pull(job.pr.number, body=text)
-        await forge.sticky_comment(job.pr.number, body.comment_marker(job.id), body.comment(proof))
+        await forge.sticky_comment(job.pr.number, body.comment_marker(job.id), clean(body.comment(proof)))
         await work.keep("report", "pull-request.md", text.encode(), commit=job.proved_sha)
         page = f"{work.public_url.rstrip('/')}/jobs/{job.id}"
         state = "success" if ok else "failure"
