@@ -312,8 +312,16 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def start_telegram(directory: Path) -> tuple[subprocess.Popen[bytes], str]:
-    argv = [sys.executable, "-m", "factory_loopback.telegram", "--token", TOKEN, "--data", str(directory / "telegram")]
+def private(path: Path, *arguments: str) -> str:
+    """A command's word for arguments that are to be in no process list."""
+    path.touch(mode=0o600)
+    path.write_text("\n".join(arguments))
+    return f"@{path}"
+
+
+def start_telegram(directory: Path, token: str = TOKEN) -> tuple[subprocess.Popen[bytes], str]:
+    argv = [sys.executable, "-m", "factory_loopback.telegram", "--data", str(directory / "telegram")]
+    argv.append(private(directory / "telegram.arguments", f"--token={token}"))
     for i, chat in enumerate(CHATS):
         argv += ["--chat", f"{chat}=Project {i}"]
     for user, name in ((ADA, "Ada"), (BEN, "Ben"), (EVE, "Eve")):
@@ -323,14 +331,18 @@ def start_telegram(directory: Path) -> tuple[subprocess.Popen[bytes], str]:
     return process, json.loads(process.stdout.readline())["url"]
 
 
-def running_github(up: Up) -> Iterator[str]:
-    """A loopback GitHub where the factory expects it, with the repos of its projects there; its URL."""
+def running_github(up: Up, factory: str = FACTORY, reviewer: str = REVIEWER, *more: str) -> Iterator[str]:
+    """A loopback GitHub where the factory expects it, with the repos of its projects there; its URL.
+
+    `factory` and `reviewer` are their tokens, `more` further arguments.
+    """
     argv = [sys.executable, "-m", "factory_loopback.github", "--port", up.github.rpartition(":")[2]]
     argv += ["--data", str(up.directory / "github")]
     for i in ON_GITHUB:
         argv += ["--repo", f"acme/p{i}={make_repo(up.directory, i, NOTES, None)}"]
-    for token, login in ((FACTORY, "factory"), (REVIEWER, "reviewer"), (PERSON, "ada")):
-        argv += ["--token", f"{token}={login}"]
+    logins = {factory: "factory", reviewer: "reviewer", PERSON: "ada"}
+    tokens = [f"--token={token}={login}" for token, login in logins.items()]
+    argv.append(private(up.directory / "github.arguments", *tokens, *more))
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=(up.directory / "github.log").open("wb"))
     assert process.stdout is not None
     try:

@@ -25,7 +25,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parsed(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m factory_loopback.telegram", description=__doc__)
+    about = {"prog": "python -m factory_loopback.telegram", "description": __doc__}
+    parser = argparse.ArgumentParser(**about, fromfile_prefix_chars="@", epilog="@FILE: more of these, one a line.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--token", default=TOKEN, help="the bot's token, NUMBER:SECRET")
