@@ -15,7 +15,7 @@ from factory_chassis import health
 from factory_chassis.broker import Publisher, build_broker, subscribe
 from factory_chassis.line import Line
 from factory_chassis.lives import Lives
-from factory_chassis.provision import ACK_WAIT, Provisioner, consumer_config
+from factory_chassis.provision import Provisioner, consumer_config
 from factory_chassis.service import Service
 from factory_chassis.sweep import Sweep
 from factory_chassis.work import Work
@@ -216,7 +216,7 @@ async def test_t5_a_consumer_that_drifted_is_brought_back(js: Any, drift: str) -
     info = await js.consumer_info(messages.STREAM, "planner")
     now = info.config
     assert now.filter_subjects == wanted.filter_subjects or [now.filter_subject] == wanted.filter_subjects
-    assert (now.ack_wait, now.max_deliver, now.ack_policy) == (ACK_WAIT, -1, AckPolicy.EXPLICIT)
+    assert (now.ack_wait, now.max_deliver, now.ack_policy) == (messages.ACK_WAIT, -1, AckPolicy.EXPLICIT)
     assert now.max_ack_pending == wanted.max_ack_pending
     await provisioner.ensure()
     assert (await js.consumer_info(messages.STREAM, "planner")).created == info.created

@@ -17,9 +17,6 @@ from nats.js.errors import NotFoundError
 
 log = structlog.get_logger()
 
-ACK_WAIT = 30.0  # seconds; a hint is acked as soon as the lease is taken
-MAX_DELIVER = -1
-
 
 def stream_config(*, replay: bool = False) -> StreamConfig:
     return StreamConfig(
@@ -28,7 +25,7 @@ def stream_config(*, replay: bool = False) -> StreamConfig:
         storage=StorageType.FILE,
         retention=RetentionPolicy.LIMITS,
         max_age=float(messages.KEEP),
-        duplicate_window=120.0,
+        duplicate_window=messages.DUPLICATES,
     )
 
 
@@ -38,9 +35,9 @@ def consumer_config(durable: str, filters: Iterable[str]) -> ConsumerConfig:
         filter_subjects=sorted(filters),
         ack_policy=AckPolicy.EXPLICIT,
         deliver_policy=DeliverPolicy.ALL,
-        ack_wait=ACK_WAIT,
-        max_deliver=MAX_DELIVER,
-        max_ack_pending=1000,
+        ack_wait=messages.ACK_WAIT,
+        max_deliver=messages.MAX_DELIVER,
+        max_ack_pending=messages.MAX_ACK_PENDING,
     )
 
 

@@ -1,4 +1,4 @@
-"""Writes `docs/job-states.md` from the table, and compares the lists in `schema.sql` with the code.
+"""Writes `docs/job-states.md` and `docs/asyncapi.yaml` from the table, and compares the lists in `schema.sql` with it.
 
     python -m factory_jobs.generate           writes
     python -m factory_jobs.generate --check   exits 1 naming what differs, and writes nothing
@@ -20,13 +20,13 @@ from typing import Any
 
 import msgspec
 
+from . import asyncapi, machine, messages
 from . import events as ev
-from . import machine, messages
 from .errors import Failure
 from .job import Job, Pull, Sandbox, Waiting
 from .machine import ERRAND_OWNER, NODE_ROLES, PHASES, TERMINAL, WORKING, Role, State
 
-TARGET = Path("docs/job-states.md")
+TARGET, BUS = Path("docs/job-states.md"), Path("docs/asyncapi.yaml")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LINE = tuple(State)
 S = State
@@ -352,15 +352,13 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"{TARGET.parent}/ is not here: run it at the root of the repository\n")
         return 2
     problems = wrong_lists(files("factory_jobs").joinpath("sql/schema.sql").read_text())
-    wanted, found = page(), TARGET.read_text() if TARGET.exists() else ""
-    if check and wanted != found:
-        problems.append(f"{TARGET} is not what the code says: run python -m factory_jobs.generate")
-        differs = difflib.unified_diff(
-            found.splitlines(), wanted.splitlines(), str(TARGET), "generated", lineterm="", n=0
-        )
-        problems += differs
-    if not check:
-        TARGET.write_text(wanted)
+    for target, wanted in ((TARGET, page()), (BUS, asyncapi.text())):
+        if not check:
+            target.write_text(wanted)
+        elif wanted != (found := target.read_text() if target.exists() else ""):
+            problems.append(f"{target} is not what the code says: run python -m factory_jobs.generate")
+            lines = found.splitlines(), wanted.splitlines()
+            problems += difflib.unified_diff(*lines, str(target), "generated", lineterm="", n=0)
     sys.stderr.writelines(f"{problem}\n" for problem in problems)
     return 1 if problems else 0
 

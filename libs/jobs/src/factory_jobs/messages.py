@@ -16,6 +16,10 @@ SUBJECTS = ("factory.job.>", "factory.errand.>")
 REPLAY_STREAM = "REPLAY"  # hints of replays, which only services for replays hear
 REPLAY_SUBJECTS = ("factory.replay.>",)
 KEEP = 7 * 24 * 3600  # seconds a hint stays to be looked at
+DUPLICATES = 120.0  # seconds in which a message with the id of another is none
+ACK_WAIT = 30.0  # seconds; a hint is acked as soon as the lease is taken
+MAX_DELIVER = -1  # for ever
+MAX_ACK_PENDING = 1000
 ANY = "any"
 
 
