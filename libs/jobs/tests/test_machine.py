@@ -426,10 +426,11 @@ def test_work_that_does_not_hold_goes_to_the_agents_next_round(state: State) -> 
 
 @pytest.mark.parametrize("state", BACK[:4])
 def test_out_of_rounds_without_proof_fails_with_an_offer(state: State) -> None:
-    """The fifth round that does not hold is the last; the failure is the work's and offers more."""
-    move = step(example(state, round=5), ev.FellBack(feedback="red", facts={"work_sha": "w"}))
+    """The fifth round that does not hold is the last; the failure is the work's, says what was red, and offers more."""
+    move = step(example(state, round=5), ev.FellBack(feedback="red", log_url="http://log", facts={"work_sha": "w"}))
     failure = move.set["failure"]
     assert (move.to, failure.blame, failure.code, failure.stage) == (S.FAILED, "work", "out_of_rounds", state)
+    assert (failure.log_tail, failure.log_url) == ("red", "http://log")
     assert "5 rounds" in failure.message
     assert "Retry" in failure.hint
     assert (move.set["work_sha"], move.errands) == ("w", (PLACE,))

@@ -301,7 +301,7 @@ class Worker:
                 )
                 return msgspec.structs.replace(event, failure=failure)
             case ev.FellBack(feedback=feedback):
-                return msgspec.structs.replace(event, feedback=clean(feedback))
+                return msgspec.structs.replace(event, feedback=clean(feedback), log_url=event.log_url or log_url)
             case ev.SandboxLost(reason=reason):
                 return msgspec.structs.replace(event, reason=clean(reason))
         return event

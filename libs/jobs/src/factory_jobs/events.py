@@ -31,6 +31,7 @@ class FellBack(Event, frozen=True, tag="fell_back"):
     """The work does not hold yet; the agent gets the feedback in its next round."""
 
     feedback: str
+    log_url: str = ""  # of what the state logged
 
 
 class Faulted(Event, frozen=True, tag="faulted"):

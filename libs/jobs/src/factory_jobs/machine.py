@@ -302,17 +302,20 @@ def _fell_back(job: Job, phase: Phase, event: ev.FellBack, now: datetime) -> Mov
         changes = {**event.facts, "verify": False, "waiting": asks, "attempt": 1}
         return _to_ready(job, changes, errands=_unfinished(job))
     if job.round >= job.rounds_max:
-        return _end(job, out_of_rounds(job), facts=event.facts)
+        return _end(job, out_of_rounds(job, event), facts=event.facts)
     back = phase.back if job.sandbox else S.PLANNED  # it may have been lost in review
     return _on(job, back, {**event.facts, "round": job.round + 1, "attempt": 1})
 
 
-def out_of_rounds(job: Job) -> Failure:
+def out_of_rounds(job: Job, event: ev.FellBack) -> Failure:
+    """What the next round would have been told is what a person has to know."""
     return Failure(
         blame="work",
         code="out_of_rounds",
         message=f"It does not hold after {job.round} rounds.",
         stage=job.state,
+        log_tail=event.feedback,
+        log_url=event.log_url,
         hint="Reply with what to do next." if job.proved else "Retry gives it as many rounds again.",
     )
 
