@@ -21,7 +21,18 @@ from .queries import QUERIES
 # from outside these are about the row as it was read, and about no other
 JUDGED = (*ev.SWEPT, ev.SandboxLost, ev.Reopened, ev.PersonPushed)
 LEASE = 30.0  # seconds
-NODE_LOST = "its node has not been seen for 60 s"
+NODE_LOST_AFTER = 60.0  # seconds without a sign of its envkeeper
+SWEPT: dict[str, ev.Event] = {
+    event.kind: event
+    for event in (
+        ev.LeaseExpired(),
+        ev.DeadlinePassed(),
+        ev.Unanswered(),
+        ev.PreviewOver(),
+        ev.SandboxLost(reason=f"its node has not been seen for {NODE_LOST_AFTER:.0f} s"),
+        ev.Reminded(),
+    )
+}
 HINT_AFTER = 15.0  # seconds before a hint is made again
 
 
@@ -235,17 +246,10 @@ class Store(Queries):
         """What time alone has done to jobs: each with the event to apply. The store decides nothing here."""
         states = sorted(WORKING)
         withins = [float(PHASES[s].within) for s in states]
-        found: list[tuple[Job, ev.Event]] = []
-        for query, args, event in (
-            ("expired_leases", (), ev.LeaseExpired()),
-            ("past_deadline", (states, withins), ev.DeadlinePassed()),
-            ("open_questions", (machine.ANSWER_WITHIN.total_seconds(),), ev.Unanswered()),
-            ("previews_over", (), ev.PreviewOver()),
-            ("lost_nodes", (60.0, self.seen_as(Role.ENVKEEPER)), ev.SandboxLost(reason=NODE_LOST)),
-        ):
-            found += [(to_job(r), event) for r in await self.all(query, *args, self.replay)]
-        reminders = await self.all("open_questions", machine.REMIND_AFTER.total_seconds(), self.replay)
-        return found + [(j, ev.Reminded()) for j in map(to_job, reminders) if j.waiting and not j.waiting.reminded]
+        patience = [t.total_seconds() for t in (machine.REMIND_AFTER, machine.ANSWER_WITHIN)]
+        envkeeper = self.seen_as(Role.ENVKEEPER)
+        rows = await self.all("swept", states, withins, *patience, NODE_LOST_AFTER, envkeeper, self.replay)
+        return [(to_job(row), SWEPT[row["found"]]) for row in rows]
 
     # ── errands ───────────────────────────────────────────────────────────────
 

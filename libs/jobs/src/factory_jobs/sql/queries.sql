@@ -71,7 +71,7 @@ UPDATE jobs SET hinted_at = now(), hint_no = hint_no + 1 WHERE id = $1 AND seq =
 -- name: due_hints
 -- Jobs that nobody holds and whose last hint is old: 15 s at first, then as long again as they have waited, to 2 min.
 SELECT * FROM jobs
-WHERE state = ANY ($1) AND lease_owner IS NULL AND waiting IS NULL AND next_attempt_at <= now()
+WHERE state = ANY ($1) AND state NOT IN ('merged', 'failed', 'cancelled') AND lease_owner IS NULL AND waiting IS NULL AND next_attempt_at <= now()
   AND (hinted_at IS NULL OR now() - hinted_at > least(interval '120 s',
        greatest(make_interval(secs => $2), hinted_at - greatest(entered_at, next_attempt_at))))
   AND (replay_of IS NOT NULL) = $3 AND coalesce(replay->'states' ? state, true)
@@ -95,9 +95,38 @@ WITH j AS (UPDATE jobs SET hinted_at = NULL WHERE hinted_at IS NOT NULL AND (rep
 UPDATE errands e SET hinted_at = NULL FROM jobs j WHERE e.hinted_at IS NOT NULL AND e.done_at IS NULL
   AND j.id = e.job_id AND (j.replay_of IS NOT NULL) = $1;
 
--- name: expired_leases
--- Their holders renew no longer.
-SELECT * FROM jobs WHERE lease_owner IS NOT NULL AND lease_until < now() AND (replay_of IS NOT NULL) = $1 LIMIT 100;
+-- name: swept
+-- What time alone has done to jobs, by the kind of its event, in one look at those that are not over: leases that ran out;
+-- deadlines ($1, $2: states and seconds); questions that nobody answered ($3, $4: seconds until a reminder, and until
+-- they are given up); previews that were up for as long as the project wants; nodes of which no envkeeper, under the
+-- name ($6) that it is seen by, was seen for $5 seconds.
+WITH live AS (
+    SELECT id, state, node, placement, sandbox, snapshot, lease_owner, lease_until, claimed_at, waiting, entered_at,
+           now() - (waiting->>'since')::timestamptz AS asked
+    FROM jobs WHERE state NOT IN ('merged', 'failed', 'cancelled') AND (replay_of IS NOT NULL) = $7
+    UNION ALL
+    SELECT id, state, node, placement, sandbox, snapshot, lease_owner, lease_until, claimed_at, NULL, entered_at, NULL
+    FROM jobs WHERE state IN ('merged', 'failed', 'cancelled') AND cleanup = 'pending' AND (replay_of IS NOT NULL) = $7
+), found (n, kind, id) AS (
+    SELECT 1, 'lease_expired', id FROM live WHERE lease_owner IS NOT NULL AND lease_until < now()
+    UNION ALL
+    SELECT 2, 'deadline_passed', id FROM live JOIN unnest($1::text[], $2::float[]) AS d (state, within) USING (state)
+    WHERE lease_owner IS NOT NULL AND claimed_at + make_interval(secs => within) < now()
+    UNION ALL
+    SELECT 3, 'unanswered', id FROM live WHERE asked > make_interval(secs => $4)
+    UNION ALL
+    SELECT 4, 'preview_over', id FROM live
+    WHERE state = 'ready_for_human_review' AND sandbox IS NOT NULL AND lease_owner IS NULL
+      AND entered_at + make_interval(secs => 3600 * coalesce((snapshot->>'preview_hours')::float, 24)) < now()
+    UNION ALL
+    SELECT 5, 'sandbox_lost', id FROM live WHERE node IS NOT NULL AND placement IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.node = live.node AND n.role = $6
+                      AND n.seen_at > now() - make_interval(secs => $5))
+    UNION ALL
+    SELECT 6, 'reminded', id FROM live
+    WHERE asked > make_interval(secs => $3) AND NOT coalesce((waiting->>'reminded')::boolean, false)
+)
+SELECT found.kind AS found, j.* FROM found JOIN jobs j USING (id) ORDER BY found.n LIMIT 200;
 
 -- name: held_by
 -- What a process works on.
@@ -107,31 +136,6 @@ SELECT * FROM jobs WHERE lease_owner = $1;
 -- A process is gone: what it held beside jobs is free.
 WITH m AS (UPDATE messages SET lease_owner = NULL, lease_until = NULL WHERE lease_owner = $1)
 UPDATE errands SET lease_owner = NULL, lease_until = NULL, hinted_at = NULL WHERE lease_owner = $1 AND done_at IS NULL;
-
--- name: past_deadline
--- States and their deadlines in seconds, as two arrays.
-SELECT j.* FROM jobs j JOIN unnest($1::text[], $2::float[]) AS d (state, within) ON d.state = j.state
-WHERE j.lease_owner IS NOT NULL AND j.claimed_at + make_interval(secs => d.within) < now()
-  AND (j.replay_of IS NOT NULL) = $3 LIMIT 100;
-
--- name: open_questions
--- Whatever waits for a person longer than the given seconds.
-SELECT * FROM jobs WHERE waiting IS NOT NULL AND (waiting->>'since')::timestamptz < now() - make_interval(secs => $1)
-  AND state NOT IN ('merged', 'failed', 'cancelled') AND (replay_of IS NOT NULL) = $2 LIMIT 100;
-
--- name: previews_over
--- Ready jobs whose app has been up for as long as the project wants it.
-SELECT * FROM jobs WHERE state = 'ready_for_human_review' AND sandbox IS NOT NULL AND lease_owner IS NULL
-  AND entered_at + make_interval(secs => 3600 * coalesce((snapshot->>'preview_hours')::float, 24)) < now()
-  AND (replay_of IS NOT NULL) = $1 LIMIT 100;
-
--- name: lost_nodes
--- Jobs placed on a node of which no envkeeper, under the name that it is seen by, was seen for the given seconds.
-SELECT j.* FROM jobs j WHERE j.node IS NOT NULL AND j.placement IS NOT NULL
-  AND (j.state NOT IN ('merged', 'failed', 'cancelled') OR j.cleanup = 'pending')
-  AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.node = j.node AND n.role = $2
-                  AND n.seen_at > now() - make_interval(secs => $1))
-  AND (j.replay_of IS NOT NULL) = $3 LIMIT 100;
 
 -- name: seen
 -- A process says that it lives.

@@ -48,6 +48,7 @@ CREATE TABLE jobs (
 );
 -- what a sweep looks for: jobs that somebody owns and nobody works on
 CREATE INDEX jobs_live ON jobs (next_attempt_at) WHERE state NOT IN ('merged', 'failed', 'cancelled');
+CREATE INDEX jobs_to_clean ON jobs (id) WHERE cleanup = 'pending';
 CREATE INDEX jobs_by_project ON jobs (project, created_at DESC);
 -- what the forge is watched for: pull requests that people may still change
 CREATE INDEX jobs_watched ON jobs (entered_at) WHERE pr IS NOT NULL AND state NOT IN ('merged', 'failed');
