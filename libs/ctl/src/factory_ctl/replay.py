@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from factory_chassis.settings import Settings, node_name
 from factory_forge.forges import Forges
 from factory_jobs import events as ev
 from factory_jobs.job import Job
-from factory_jobs.machine import PHASES, TERMINAL, WORKING, Role, State
+from factory_jobs.machine import ERRAND_OWNER, PHASES, TERMINAL, WORKING, Role, State
 from factory_jobs.records import Records
 from factory_jobs.replay import LINE, CannotReplay
 from factory_jobs.store import Store
@@ -32,6 +33,8 @@ ACTOR = "factoryctl replay"
 TOLD_WITHIN = 15.0  # seconds for the notifier's last words
 CLEAN_WITHIN = 120.0  # seconds for the place to go
 LOOK = 0.3  # seconds
+YOUNG = timedelta(seconds=10)  # in which whoever made a replay has marked it
+MARK = "SELECT pg_{}advisory_lock(hashtext('replay:' || $1))"  # whoever runs the replay of this id lives
 NOT_OURS = frozenset({"FACTORY_FAILPOINT", "FACTORY_HEALTH_PORT", "FACTORY_REPLAY"})
 
 
@@ -70,19 +73,31 @@ class Replay:
         self.environ = base | {k: v for k, v in environ.items() if k not in NOT_OURS} | {"FACTORY_HEALTH_PORT": "0"}
         self.children: dict[str, Child] = {}
         self._asked_for: set[str] = set()
+        self._orphans: list[str] = []
 
     async def run(self, job: Job) -> dict[str, Any]:
         """What came of it: `{job, of, state, path, differences, recorded, failure}`. Raises CannotReplay, UpError."""
-        async with looking(self.settings) as (store, records):
+        async with looking(self.settings) as (store, records), store.pool.acquire() as mark:
             store = Store(store.pool, replay=True)
             fork = await store.fork(job, self.options.state, to=self.options.to, agent=self.options.agent, actor=ACTOR)
+            await mark.execute(MARK.format(""), fork.id)
             try:
                 self._begin(fork)
+                await self._end_orphans(store, mark, fork)
                 fork = await self._follow(store, fork)
                 await self._told(records, fork)
                 return await self._result(store, records, job, fork)
             finally:
                 await asyncio.shield(self._end(store, fork))
+
+    async def _end_orphans(self, store: Store, mark: Any, fork: Job) -> None:
+        """Whoever runs a replay marks it while they live. What nobody marks would be taken up by our services."""
+        for other in await store.jobs(live=True, limit=100):
+            young = fork.created_at - other.created_at < YOUNG
+            if not young and await mark.fetchval(MARK.format("try_"), other.id):
+                self.say(f"{other.id} was left behind by a replay that was killed; it is ended")
+                await self._cancel(store, other)
+                self._orphans.append(other.id)
 
     # ── services ──────────────────────────────────────────────────────────────
 
@@ -186,19 +201,20 @@ class Replay:
             await asyncio.gather(*(child.stop(wait=30) for child in self.children.values()))
             self._settings_file.unlink(missing_ok=True)
 
-    async def _clean(self, store: Store, fork: Job) -> None:
+    @staticmethod
+    async def _cancel(store: Store, fork: Job) -> None:
         for _ in range(2):  # work on what is proved falls back to it first
-            fork = await store.get(fork.id)
-            if fork.state not in TERMINAL:
+            if (await store.get(fork.id)).state not in TERMINAL:
                 await store.tell(fork.id, ev.Cancel(by=ACTOR), actor=ACTOR)
+
+    async def _clean(self, store: Store, fork: Job) -> None:
+        await self._cancel(store, fork)
         for _ in range(int(CLEAN_WITHIN / LOOK)):
-            open_ = [e for e in await store.open_errands(fork.id) if e.kind in {"cleanup", "close_pr"}]
-            if not open_:
+            left = [e.kind for job_id in (fork.id, *self._orphans) for e in await store.open_errands(job_id)]
+            if not left:
                 return
-            if any(e.kind == "cleanup" for e in open_):
-                self._need(Role.ENVKEEPER)
-            if any(e.kind == "close_pr" for e in open_):
-                self._need(Role.BUILDER)
+            for kind in left:
+                self._need(ERRAND_OWNER[kind])
             self._check()
             await asyncio.sleep(LOOK)
         node = node_name(self.settings.node_dir)

@@ -21,8 +21,13 @@ def findings(books: Books) -> Iterator[Finding]:
         yield from (finding("event", job.id, says) for says in faults(job, books.events.get(job.id, [])))
         if job.lease_owner and job.lease_until and books.now - job.lease_until > LEASE_GRACE:
             yield finding("lease", job.id, f"{job.state}: {job.lease_owner} renews no longer, and nobody frees it")
-        if _due(job) and _overdue(books.now, job.hinted_at, max(job.entered_at, job.next_attempt_at)):
-            yield finding("hint", job.id, f"{job.state}: it is due, and was hinted at {job.hinted_at or 'never'}")
+        if (
+            _due(job)
+            and not job.stopped
+            and _overdue(books.now, job.hinted_at, max(job.entered_at, job.next_attempt_at))
+        ):
+            what = "a replay that nobody goes on with; the next replay ends it" if job.replay_of else "it is due"
+            yield finding("hint", job.id, f"{job.state}: {what}; it was hinted at {job.hinted_at or 'never'}")
     for errand in books.errands:
         since = max(errand["next_attempt_at"], errand["lease_until"] or errand["next_attempt_at"])
         if _overdue(books.now, errand["hinted_at"], since):
