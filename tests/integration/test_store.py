@@ -389,6 +389,10 @@ async def test_errands_come_with_the_move(store: Store) -> None:
     assert again.state == S.READY_FOR_HUMAN_REVIEW
     (reset,) = await store.open_errands(again.id)
     assert (reset.kind, reset.node, reset.data) == ("reset_sandbox", "n1", {"sha": "c1"})
+    pushed = await at(store, S.READY_FOR_HUMAN_REVIEW)
+    pushed = await store.apply(pushed, ev.PersonPushed(head="theirs"), actor="forge")
+    (told,) = await store.open_errands(pushed.id)
+    assert (told.kind, told.node, told.data) == ("set_statuses", None, {"sha": "theirs"})
 
 
 async def test_json_columns_come_back_as_they_went_in(store: Store) -> None:
@@ -487,6 +491,17 @@ async def test_two_replies_at_once_are_both_kept(store: Store, records: Records)
     assert sorted(r.text for r in await records.unread(job.id)) == texts
 
 
+async def test_a_retry_with_nothing_to_keep_forgets_its_base(store: Store) -> None:
+    """Whoever comes next finds the base branch as it is by then; with a commit to keep the base stays."""
+    for state, base in ((S.DEV_ENVIRONMENT_READY, None), (S.TESTS_RUNNING, "base")):
+        job = await held(store, await at(store, state))
+        job = await store.apply(job, ev.GaveUp(failure=BROKEN), actor="w1", epoch=job.lease_epoch)
+        job = await store.apply(job, ev.Retry(by="ann"), actor="ann")
+        assert (job.state, job.base_sha) == ("planned", base)
+        job = await done(store, job, base_sha=job.base_sha or "moved")
+        assert (job.state, job.base_sha) == ("worktree_created", base or "moved")
+
+
 # ── questions ─────────────────────────────────────────────────────────────────
 
 
@@ -500,6 +515,21 @@ async def test_an_answer_is_kept_for_its_commit(store: Store, records: Records) 
     assert await records.decision(job.id, "gate:risk", "c1") == "approve"
     assert await records.decision(job.id, "gate:risk", "c2") is None
     assert await records.decision(job.id, "gate:plan", "c1") is None
+
+
+async def test_mine_on_top_is_known_to_the_next_round(store: Store, records: Records) -> None:
+    """The answer stands there for its commit, the row enters at planned, and of two answers the newer comes last."""
+    job = await held(store, await at(store, S.VIDEO_RECORDED))
+    for sha, answer in (("t1", "mine"), ("t2", "theirs")):
+        job = await held(store, await until(store, job, S.VIDEO_RECORDED))
+        asked = ev.Asked(ask="question:push", asks="?", sha=sha)
+        job = await store.apply(job, asked, actor="w1", epoch=job.lease_epoch)
+        job = await store.answer(
+            job.id, ev.Answered(ask="question:push", answer=answer, by="ann", sha=sha), actor="ann"
+        )
+        assert job.state == "planned"
+    assert (job.round, job.work_sha, job.verify) == (2, "t2", True)
+    assert [(d["sha"], d["answer"]) for d in await records.decisions(job.id)] == [("t1", "mine"), ("t2", "theirs")]
 
 
 async def test_an_answer_that_comes_late_decides_nothing(store: Store, records: Records) -> None:
@@ -1046,13 +1076,13 @@ async def test_what_is_known_of_a_round_grows(store: Store, records: Records) ->
     job = await at(store, S.IMPLEMENTATION_IN_PROGRESS)
     await records.put_round(job, commit="c1", parent="base", spent={"seconds": 3})
     await records.put_round(job, feedback="red", proved=True)
-    await records.put_round(job, outcome="end_turn")
+    await records.put_round(job, outcome="end_turn", merges="theirs")
     (kept,) = await records.rounds(job.id)
     assert (kept.request_no, kept.round, kept.commit, kept.parent, kept.feedback) == (1, 1, "c1", "base", "red")
-    assert (kept.outcome, kept.proved, kept.spent) == ("end_turn", True, {"seconds": 3})
+    assert (kept.outcome, kept.proved, kept.spent, kept.merges) == ("end_turn", True, {"seconds": 3}, "theirs")
     await records.put_round(job, proved=False, feedback="", spent={})
     (kept,) = await records.rounds(job.id)
-    assert (kept.proved, kept.feedback, kept.spent, kept.commit) == (False, "", {}, "c1")
+    assert (kept.proved, kept.feedback, kept.spent, kept.commit, kept.merges) == (False, "", {}, "c1", "theirs")
 
 
 async def test_evidence_is_by_commit_and_the_newest_counts(store: Store, records: Records) -> None:

@@ -69,6 +69,16 @@ def test_feedback_and_steers_come_last() -> None:
     assert text.rstrip().endswith("Mend this first.")
 
 
+def test_a_merge() -> None:
+    """Stands between what people said and what has to be mended."""
+    text = build(round_no=2, feedback="Suite `unit` failed.", steers=["Make it blue."], merge="In these files: a.py")
+    heads = [
+        text.index(h) for h in ("Make it blue.", "# Two lines of work\n\nIn these files: a.py", "Mend this first.")
+    ]
+    assert heads == sorted(heads)
+    assert "Two lines" not in build()
+
+
 def test_follow_up() -> None:
     """A later request says which criteria are new; the old ones still stand there."""
     text = build(request="Make it red.", request_no=2)

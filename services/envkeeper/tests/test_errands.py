@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from factory_envkeeper.errands import Errands
-from factory_forge.errors import ForgeAway, NotPermitted
+from factory_forge.errors import CheckoutBroken, ForgeAway, NotPermitted
 from factory_forge.forge import Deployment
-from factory_jobs.job import Job, Pull
+from factory_forge.inside import GitInside
+from factory_jobs import events as ev
+from factory_jobs.job import Job, Pull, Sandbox
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PULL = Pull(number=1, url="http://factory/pulls/1", head="b" * 40)
@@ -76,3 +78,25 @@ async def test_a_forge_that_does_not_answer() -> None:
 async def test_a_forge_that_does_not_allow_it() -> None:
     """Said, and done all the same."""
     assert "Deployments: write" in await cleaned(Outside(job(), REFUSED))
+
+
+async def test_a_checkout_that_cannot_be_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work that was dropped has broken its repository: the place is given up, and rebuilt when it is needed."""
+    place = Sandbox(provider="local", handle={}, ports=[2000, 2019])
+    row = job(proved_sha="b" * 40, base_sha="a" * 40, branch="factory/jabcdefghi2-x", sandbox=place)
+    told: list[ev.Event] = []
+
+    async def apply(job: Job, event: ev.Event, *, actor: str) -> Job:
+        told.append(event)
+        return job
+
+    async def gone(self: GitInside, sha: str) -> None:
+        raise CheckoutBroken("The checkout's repository is gone or broken.")
+
+    monkeypatch.setattr(GitInside, "reset", gone)
+    errands = Errands(Outside(row))  # type: ignore[arg-type]
+    errands.places = SimpleNamespace(open=lambda facts, epoch: None)  # type: ignore[assignment]
+    errands.line = SimpleNamespace(apply=apply)  # type: ignore[assignment]
+    errand = SimpleNamespace(data={"sha": "b" * 40})
+    assert await errands.reset_sandbox(errand, row) == "the place is given up"  # type: ignore[arg-type]
+    assert told == [ev.SandboxLost(reason="The checkout's repository is gone or broken.")]
