@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from factory_ctl.cli import EPILOG, _settings, parser
 
-COMMANDS = ("up", "demo", "migrate", "jobs", "show", "logs", "cancel", "retry")
+COMMANDS = ("up", "demo", "migrate", "jobs", "show", "logs", "replay", "audit", "cancel", "retry")
 
 
 def run(*argv: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -26,7 +26,7 @@ def test_help_names_every_command_and_shows_examples():
 
     assert all(f"\n    {command} " in text for command in COMMANDS)
     examples = [line.split()[1] for line in EPILOG.splitlines() if line.startswith("  factoryctl")]
-    assert set(examples) <= set(COMMANDS) and len(examples) == 5
+    assert set(examples) <= set(COMMANDS) and len(examples) == 7
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -47,6 +47,7 @@ def test_every_command_has_help_of_its_own(command: str, capsys: pytest.CaptureF
         ["logs"],
         ["cancel"],
         ["retry"],
+        ["replay"],
         ["up", "--port", "web"],
         ["jobs", "extra"],
         ["up", "--json"],
