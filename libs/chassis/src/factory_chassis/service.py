@@ -227,7 +227,7 @@ class Service:
             self.health.beat()
             if self.nats is not None:
                 self.health.set("nats", self.nats.is_connected)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1)
 
     async def _ask_postgres(self) -> None:
         """Apart from the beat: a question that gets no answer is no stall of the loop."""

@@ -254,7 +254,8 @@ class Store(Queries):
     # ── errands ───────────────────────────────────────────────────────────────
 
     async def due_errands(self, role: Role) -> list[Errand]:
-        kinds = [k for k, r in ERRAND_OWNER.items() if r is role]
+        if not (kinds := [k for k, r in ERRAND_OWNER.items() if r is role]):
+            return []
         return [to_errand(r) for r in await self.all("due_errands", kinds, HINT_AFTER, self.replay)]
 
     async def mark_errand_hinted(self, errand: Errand) -> int | None:

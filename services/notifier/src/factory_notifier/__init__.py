@@ -1,1 +1,3 @@
 """Keeps the chat told."""
+
+import factory_telegram.lean  # noqa: F401 - before aiogram
