@@ -42,7 +42,7 @@ class Sweep:
         """Side by side for ever: a bus that does not answer holds up the hints, never the judgement."""
         await asyncio.gather(
             self._repeat("hint", self.hint, self.every),
-            self._repeat("judge", self.judge, 2 * self.every),  # each of eight services looks
+            self._repeat("judge", self.judge, self.every),
             self._repeat("count", self.count, COUNT_EVERY),
         )
 
@@ -111,7 +111,7 @@ class Sweep:
 
     def _patient(self) -> bool:
         """Whether Postgres has answered for long enough; a pause that a lease may have run out in begins it anew."""
-        now, pause = time.monotonic(), 2 * self.every + max(1.0, self.patience / 3)
+        now, pause = time.monotonic(), self.every + max(1.0, self.patience / 3)
         if self._answering_since is None or now - self._answered > pause:
             self._answering_since = now
         self._answered = now
