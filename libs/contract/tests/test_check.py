@@ -67,12 +67,13 @@ def problems(text: str | bytes, root: Path = Path("/nowhere")) -> list[Problem]:
 
 
 def test_the_example_of_the_vision_loads_as_written() -> None:
-    """Diffie's file is valid, and its four ports are found."""
+    """Diffie's file is valid, and its four ports are found; its Compose file is missed only where it is needed."""
     loaded = load(DIFFIE)
     assert loaded.ports == ["RESTATE_ADMIN_PORT", "API_PORT", "APP_PORT", "WEBSITE_PORT"]
+    assert loaded.compose.missing == ["packages/common/docker-compose.yaml"]
     assert loaded.contract.setup_commands == ["bun install"]
     assert loaded.contract.env_files == [".env.dev"]
-    assert loaded.contract.services["electric"].compose_file is None
+    assert loaded.contract.services["electric"].compose_file == "packages/common/docker-compose.yaml"
     assert loaded.contract.services["api"].healthcheck.kind == "command"  # pyright: ignore[reportOptionalMemberAccess]
 
 

@@ -61,7 +61,7 @@ def test_a_service_that_crashes(make_repo: Callable[..., Any]) -> None:
         ("{type: task, command: 'exit 4'}", "task_failed", 1),
         ("{command: sleep 60, healthcheck: {http: /, start_period: 0.1}}", "bad_address", 2),
         ("{command: sleep 60, env: {A: '${NOPE}'}}", "undefined_variable", 2),
-        ("{type: docker-compose, compose_file: compose.yaml}", "compose_comes_later", 4),
+        ("{type: docker-compose, compose_file: compose.yaml}", "compose_file_missing", 2),
         ("{command: 'sleep 60 # $X_PORT', healthcheck: {command: 'true', interval: 0.1, retries: 1, start_period: 0.3}}", "port_unused", 3),
     ],
 )  # fmt: skip

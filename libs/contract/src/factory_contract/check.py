@@ -10,6 +10,8 @@ from pydantic_core import ErrorDetails
 
 from factory_contract import document, graph, variables, words
 from factory_contract.checkout import Checkout
+from factory_contract.compose import members
+from factory_contract.compose.members import Joined
 from factory_contract.document import Node
 from factory_contract.errors import ForeignContract, InvalidContract, NoContract, Problem
 from factory_contract.model import Contract, Service
@@ -40,11 +42,12 @@ EXPECTED = {
 
 
 class Loaded(NamedTuple):
-    """A valid contract, and the tree that it was read from."""
+    """A valid contract, with the services of its Compose files; and the tree that it was read from."""
 
     contract: Contract
     tree: Node
     ports: list[str]  # every X_PORT that is named anywhere, fixed ones too
+    compose: Joined
 
 
 def load(checkout: Checkout) -> Loaded:
@@ -61,14 +64,18 @@ def parse(data: bytes, file: str, root: Path) -> Loaded:
         raise InvalidContract(file, problems)
     if _is_warps(tree):
         raise ForeignContract(file=file, product="Warp Factories")
-    contract, found = _typed(tree)
+    typed, found = _typed(tree)
     problems += found
-    if contract is not None:
-        problems += [p for p in _meaning(contract, tree, root) if not _follows(p, found)]
-    if problems or contract is None:
+    if typed is None:
         raise InvalidContract(file, problems)
-    fixed = [name for service in contract.services.values() for name in service.ports or ()]
-    return Loaded(contract, tree, list(dict.fromkeys([*fixed, *variables.ports_in(tree.scalars())])))
+    joined = members.join(typed, root)
+    problems += [p for p in _meaning(joined, tree, root) if not _follows(p, found)]
+    if problems:
+        raise InvalidContract(file, problems)
+    contract = joined.contract
+    declared = [name for service in contract.services.values() for name in service.ports or ()]
+    names = list(dict.fromkeys([*declared, *variables.ports_in(tree.scalars())]))
+    return Loaded(contract, tree, names, joined)
 
 
 def _is_warps(tree: Node) -> bool:
@@ -193,11 +200,13 @@ def _name(name: str, field: Any) -> str:
 # --- meaning ----------------------------------------------------------------------------------------------------------
 
 
-def _meaning(contract: Contract, tree: Node, root: Path) -> list[Problem]:
+def _meaning(joined: Joined, tree: Node, root: Path) -> list[Problem]:
     """What the types cannot say."""
+    contract = joined.contract
     found = [
         *_said_twice(tree),
-        *_services(contract, tree),
+        *_services(joined, tree),
+        *joined.problems,
         *_fixed_ports(contract),
         *_paths(contract, root),
         *_env(contract),
@@ -215,14 +224,17 @@ def _said_twice(tree: Node) -> Iterator[Problem]:
             yield Problem("said_twice", f"`{key}` is at the top and under `runtime`: keep one", path=("runtime", key))
 
 
-def _services(contract: Contract, tree: Node) -> Iterator[Problem]:
-    names = tree.value["services"].value.keys() if contract.services else set[str]()
+def _services(joined: Joined, tree: Node) -> Iterator[Problem]:
+    contract = joined.contract
+    names = contract.services.keys() | (tree.value["services"].value.keys() if contract.services else set[str]())
     for name, service in contract.services.items():
         path = ("services", name)
         yield from _one_service(service, path)
         for i, dependency in enumerate(service.depends_on):
             if dependency not in names:
-                hint = words.suggestion(dependency, names - {name})
+                hint = f"Add `{dependency}: {{type: docker-compose}}`."
+                if not any(dependency in known.services for known in joined.files.values()):
+                    hint = words.suggestion(dependency, names - {name})
                 yield Problem(
                     "unknown_service", f"there is no service `{dependency}`", path=(*path, "depends_on", i), hint=hint
                 )
@@ -237,6 +249,9 @@ def _one_service(service: Service, path: document.Path) -> Iterator[Problem]:
     if service.type == "docker-compose":
         if service.command:
             yield Problem("wrong_value", f"{name}: a docker-compose service has no command", path=(*path, "command"))
+        if "signal" in service.stop.model_fields_set:
+            what = f"{name}: a docker-compose service ends by `stop_signal` of its Compose file"
+            yield Problem("wrong_value", what, path=(*path, "stop", "signal"))
     else:
         if not service.command:
             yield Problem("missing_key", f"{name}: `command` is missing", path=path)

@@ -82,6 +82,11 @@ def _near_miss(start: Path) -> str:
     return ""
 
 
+def compose_file(root: Path, project: str) -> Path:
+    """The Compose file of a project as it is run: rewritten for the checkout at `root`."""
+    return root / STATE / "compose" / f"{project}.json"
+
+
 def is_program(path: Path) -> bool:
     return path.is_file() and os.access(path, os.X_OK)
 

@@ -47,6 +47,7 @@ class Environment:
         firm, loose = self._addresses()
         env = {**loose, **self._shell, **self._files, **firm}
         own = {**self._own, "FACTORY_WORKTREE": self.worktree, "FACTORY_HOST": self.host(service), **more}
+        own |= self._compose(service)
         layers = [("env", self.contract.env)]
         if service is not None:
             layers.append((f"services.{service}.env", self.contract.services[service].env))
@@ -62,6 +63,27 @@ class Environment:
     def host(self, service: str | None) -> str:
         """The host name of a service, which a browser resolves to this machine (RFC 6761, section 6.3)."""
         return f"{checkout.slug(service)}.{self.worktree}.localhost" if service else f"{self.worktree}.localhost"
+
+    def compose_project(self, file: str) -> str:
+        """The Compose project of one Compose file of the contract, its own in every checkout."""
+        prefix = self.contract.isolation.docker_project_prefix or checkout.slug(self.contract.name)
+        name = f"{prefix}-{self.worktree}"
+        return name if len(self._compose_files()) == 1 else f"{name}-{checkout.slug(file, 60)}"
+
+    def _compose_files(self) -> list[str]:
+        services = self.contract.services.values()
+        return list(dict.fromkeys(s.compose_file for s in services if s.compose_file))
+
+    def _compose(self, service: str | None) -> dict[str, str]:
+        """So that `docker compose` in a command means this checkout's: a service's own file, else the only one that there is."""
+        files = self._compose_files()
+        file = self.contract.services[service].compose_file if service else None
+        if file is None and len(files) != 1:
+            return {}
+        file = file or files[0]
+        project = self.compose_project(file)
+        made = checkout.compose_file(self.root, project)  # before the first start there is only the repo's
+        return {"COMPOSE_PROJECT_NAME": project, "COMPOSE_FILE": str(made if made.exists() else self.root / file)}
 
     def ports_of(self, service: str) -> dict[str, int]:
         """The leased ports that are the service's own, the one that it is reached on first."""

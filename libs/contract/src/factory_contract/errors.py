@@ -8,7 +8,10 @@ Exit codes: 1 the repo's own command failed, 2 usage or invalid contract, 3 not 
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-SHOWN = ("file", "line", "column", "service", "suite", "log", "log_tail", "pids", "exit_code_of_command")
+SHOWN = (
+    *("file", "line", "column", "service", "suite"),
+    *("log", "log_tail", "pids", "containers", "exit_code_of_command"),
+)
 
 
 class ContractError(Exception):
@@ -181,6 +184,48 @@ class ImplementationMissing(ContractError):
     hint = "chmod +x {file}, or take `implementation` out of the contract."
 
 
+class ComposeFileMissing(ContractError):
+    """{file}, the Compose file of {service}, is not in this checkout"""
+
+    code, exit_code = "compose_file_missing", 2
+    hint = "Say with `compose_file` where it is; if setup makes it, `factory setup` first."
+
+
+class ComposeInvalid(ContractError):
+    """Docker Compose refuses {file}: {why}"""
+
+    code, exit_code = "compose_invalid", 2
+    hint = "`{command} -f {file} config` says the same."
+
+
+class NoComposeService(ContractError):
+    """{file} has no service {service}, as Docker Compose reads it"""
+
+    code, exit_code = "no_compose_service", 2
+    hint = "`docker compose -f {file} config --services` lists them."
+
+
+class NeededUnseen(ContractError):
+    """{service} needs {need}, as Docker Compose reads {file}, and that stands in another file"""
+
+    code, exit_code = "needed_unseen", 2
+    hint = "Add `{need}: {{type: docker-compose}}` to `services`, and it to `depends_on` of {service}."
+
+
+class ComposePorts(ContractError):
+    """{service} publishes its port {target}, as Docker Compose reads {file}, and that has no name here"""
+
+    code, exit_code = "compose_ports", 2
+    hint = "Name its ports in their order there, `ports: [A_PORT, B_PORT]`, or publish none: `ports: []`."
+
+
+class ComposeHostNetwork(ContractError):
+    """{service} has `network_mode: host` in {file}: two checkouts would collide on its ports"""
+
+    code, exit_code = "host_network", 2
+    hint = "Let it publish `ports`, or run it by a `command`."
+
+
 # --- the repo's own commands: 1 ---------------------------------------------------------------------------------------
 
 
@@ -222,6 +267,20 @@ class TaskFailed(ContractError):
     """The task {service} ended with exit code {exit_code_of_command}"""
 
     code, exit_code = "task_failed", 1
+    hint = "`factory logs --service {service}` shows all of its output."
+
+
+class ContainersFailed(ContractError):
+    """The containers of {file} cannot be made: {why}"""
+
+    code, exit_code = "containers_failed", 1
+    hint = "The whole log is {log}."
+
+
+class ContainerFailed(ContractError):
+    """The container of {service} cannot be started: {why}"""
+
+    code, exit_code = "container_failed", 1
     hint = "`factory logs --service {service}` shows all of its output."
 
 
@@ -326,11 +385,45 @@ class Unhealthy(ContractError):
 # --- refused: 4 -------------------------------------------------------------------------------------------------------
 
 
-class ComposeComesLater(ContractError):
-    """{service} is of type docker-compose: the contract is valid, running Compose services comes later"""
+class DockerMissing(ContractError):
+    """`{command}` is not installed, and there are services of type docker-compose"""
 
-    code, exit_code = "compose_comes_later", 4
-    hint = "Until then give it a `command` (type: process) that runs in the foreground."
+    code, exit_code = "docker_missing", 4
+    hint = "Install Docker (docs.docker.com/get-docker), or run them by a `command` of their own."
+
+
+class ComposeMissing(ContractError):
+    """Neither `docker compose` nor `docker-compose` is installed"""
+
+    code, exit_code = "compose_missing", 4
+    hint = "Install Docker Compose v2 (docs.docker.com/compose/install)."
+
+
+class EngineSilent(ContractError):
+    """The Docker engine does not answer: {why}"""
+
+    code, exit_code = "engine_silent", 4
+    hint = "Start it (`docker version` shows when it answers), then call this again."
+
+
+class DockerFailed(ContractError):
+    """`{command}` has failed: {why}"""
+
+    code, exit_code = "docker_failed", 4
+
+
+class ImageUnavailable(ContractError):
+    """The image {image} of {service} cannot be pulled: {why}"""
+
+    code, exit_code = "image_unavailable", 4
+    hint = "Is its name right, the registry reachable, `docker login` done? The whole log is {log}."
+
+
+class ComposeProjectTaken(ContractError):
+    """The Compose project {project} is of {owner}"""
+
+    code, exit_code = "compose_project_taken", 4
+    hint = "Give this checkout another --worktree-id, or remove that one's containers."
 
 
 class PortTaken(ContractError):

@@ -45,16 +45,27 @@ async def once(look: Look, timeout: float) -> Outcome:
         return Outcome(False, f"no answer within {timeout:g} s")
 
 
-async def tcp(host: str, port: int) -> Outcome:
-    """Whether somebody accepts a connection."""
+async def tcp(host: str, port: int, *, held: float = 0) -> Outcome:
+    """Whether somebody accepts a connection.
+
+    held: seconds that it has to last, for ports of containers: there a proxy accepts, and hangs up where nobody listens within.
+    """
     refused = ""
     for address in addresses(host):
         try:
-            _, writer = await asyncio.open_connection(address, port)
+            reader, writer = await asyncio.open_connection(address, port)
         except OSError as e:
             refused = refused or _why(e)
             continue
-        writer.close()
+        try:
+            if held and await asyncio.wait_for(reader.read(1), held) == b"":
+                return Outcome(False, f"tcp {port}: nobody listens in the container")
+        except TimeoutError:
+            pass  # it lasts
+        except OSError as e:
+            return Outcome(False, f"tcp {port}: {_why(e)}")
+        finally:
+            writer.close()
         return Outcome(True, f"tcp {port} accepts")
     return Outcome(False, f"tcp {port}: {refused}")
 
@@ -86,7 +97,8 @@ async def http(url: str) -> Outcome:
             writer.close()
         status = re.match(r"HTTP/\d\.\d (\d{3})", line)
         if status is None:
-            return Outcome(False, f"{url}: answered something that is not HTTP")
+            said = "answered something that is not HTTP" if line else "hung up without an answer"
+            return Outcome(False, f"{url}: {said}")
         return Outcome(status[1][0] in "23", f"{url}: {status[1]}")
     return Outcome(False, f"{url}: {said}")
 

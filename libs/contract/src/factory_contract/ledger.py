@@ -47,8 +47,15 @@ class Ledger:
         except StateUnwritable:
             pass  # a full disk must not keep anything from being ended; `left` looks whether it lives anyway
 
+    def removed(self, project: str) -> None:
+        """The containers of a Compose project are gone."""
+        try:
+            self.made("removed", project=project)
+        except StateUnwritable:
+            pass  # as above: they are looked for again
+
     def made(self, kind: str, **what: Any) -> None:
-        """Something is about to be made: a process, a port lease, a socket."""
+        """Something is about to be made: a process, a port lease, a socket, a Compose project."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         line = {"at": stamp, "run": self._run, "kind": kind, **what}
         try:
@@ -56,6 +63,14 @@ class Ledger:
                 f.write(json.dumps(line) + "\n")
         except OSError as e:
             raise StateUnwritable(file=str(self._path), why=e.strerror) from e
+
+
+class Project(NamedTuple):
+    """A Compose project that was made for this checkout. `docker`: the variables that say in which engine."""
+
+    name: str
+    docker: dict[str, str]
+    left: bool  # its containers were not seen to go, and nobody who would see to it lives
 
 
 class Left(NamedTuple):
@@ -81,6 +96,22 @@ def read(path: Path, root: Path) -> Left:
     living = {run for run, (pid, started) in writers.items() if proc.alive(pid, started)}
     left = [entry for (run, _), entry in entries.items() if run not in living]
     return Left(left, [writers[run][0] for run in living])
+
+
+def projects(path: Path, root: Path) -> list[Project]:
+    """Every Compose project that was made for the checkout at `root`; containers and volumes outlive the machine's start."""
+    boot = proc.boot_id()
+    runs: dict[str, bool] = {}  # run → whether its writer lives
+    found: dict[str, Project] = {}
+    for line in _lines(path):
+        kind, run = line.get("kind"), str(line.get("run"))
+        if kind == "environment" and line.get("root") == str(root):
+            runs[run] = line.get("boot") == boot and proc.alive(line["pid"], line["started"])
+        elif kind == "compose" and run in runs:
+            found[line["project"]] = Project(line["project"], line["docker"], left=not runs[run])
+        elif kind == "removed" and line["project"] in found:
+            found[line["project"]] = found[line["project"]]._replace(left=False)
+    return list(found.values())
 
 
 def left(path: Path, root: Path, worktree: str, ports: dict[str, int]) -> list[int]:

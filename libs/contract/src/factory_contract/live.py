@@ -1,11 +1,13 @@
 """What is so in a checkout now: asked of its supervisor, else read from what it has left. Standard library only."""
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from factory_contract import control, ledger, proc, state
 from factory_contract.checkout import Checkout
 from factory_contract.errors import ContractError, Moved, Rebooted, Reported, SupervisorGone
+from factory_contract.ledger import Project
 
 STATUS = ("state", "worktree", "supervisor", "services", "ports", "urls")
 
@@ -58,9 +60,10 @@ def look(checkout: Checkout) -> Situation:
         return Situation({**_stopped(fields), "state": "failed"}, Rebooted())
     running = supervisor(checkout)
     if running is None:
-        pids = left(checkout)
+        pids, containers = left(checkout), left_containers(checkout)
         what = f", it has left {len(pids)} running: {', '.join(map(str, pids))}" if pids else ""
-        error = SupervisorGone(pid=told["supervisor"]["pid"], pids=pids, leftover=what)
+        what += f"{' and' if pids else ', it has left'} the containers {', '.join(containers)}" if containers else ""
+        error = SupervisorGone(pid=told["supervisor"]["pid"], pids=pids, containers=containers or None, leftover=what)
         return Situation({**fields, "state": "failed", "services": _unwatched(told["services"], pids)}, error)
     return _asked(running, fields)
 
@@ -82,6 +85,28 @@ def left(checkout: Checkout) -> list[int]:
         return ledger.left(checkout.ledger_file, Path(told["root"]), told["worktree"], told["ports"])
     named = state.named(checkout)
     return ledger.left(checkout.ledger_file, checkout.root, named.worktree, named.ports)
+
+
+def has_left(checkout: Checkout) -> bool:
+    """Whether a supervisor that was killed has left processes, or containers for all that is known."""
+    return bool(left(checkout)) or any(project.left for project in projects(checkout))
+
+
+def projects(checkout: Checkout) -> list[Project]:
+    """Every Compose project that was made for this checkout, also at the place where it was before."""
+    told = state.read(checkout.state_file)
+    moved = told is not None and _has_moved(checkout, told)
+    return ledger.projects(checkout.ledger_file, Path(told["root"]) if moved and told else checkout.root)
+
+
+def left_containers(checkout: Checkout) -> list[str]:
+    """The names of the containers that a supervisor which was killed has left."""
+    left = [project for project in projects(checkout) if project.left]
+    if not left:
+        return []
+    from factory_contract.compose import engine  # more than `status` may load where all is well
+
+    return [name for project in left for name in engine.names(project.name, {**os.environ, **project.docker})]
 
 
 def _nothing(checkout: Checkout) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 from factory_contract import proc
 from factory_contract.errors import CannotStart, LeftBehind
@@ -33,6 +34,8 @@ class Child:
         seen = proc.look(popen.pid)
         self.started = seen.started if seen else ""
         self.exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.pipes = [pipe for pipe in (popen.stdout, popen.stderr) if pipe is not None]
+        self.unread = len(self.pipes)  # of them have not come to their end
         self.drained = asyncio.Event()
 
     async def wait(self) -> int:
@@ -73,11 +76,13 @@ class Children:
         env: Mapping[str, str],
         cwd: Path,
         output: Callable[[bytes], None],
+        errors: Callable[[bytes], None] | None = None,
         stays: bool = False,
         beside: bool = False,
     ) -> Child:
         """Starts `command` in a shell; `output` gets what it writes, stdout and stderr as they come.
 
+        errors: gets stderr instead.
         stays: give it a stdin that never ends, because some dev servers leave when theirs does.
         beside: it comes and goes beside a service, as probes and `stop` commands do. All others are written into the ledger
         first, and what goes into the background with their FACTORY_HOST is theirs.
@@ -88,7 +93,7 @@ class Children:
                 ["/bin/sh", "-c", command],
                 stdin=subprocess.PIPE if stays else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT if errors is None else subprocess.PIPE,
                 cwd=cwd,
                 env=dict(env),
                 start_new_session=True,
@@ -102,7 +107,8 @@ class Children:
         self._living[child.pid] = child
         if self._ledger and key:
             self._ledger.started(key, owner, child.pid, child.started)
-        self._read(child, output)
+        for pipe, heard in zip(child.pipes, (output, errors or output), strict=False):
+            self._read(child, pipe, heard)
         return child
 
     async def end(self, child: Child, *, grace: float, by: signal.Signals = signal.SIGTERM) -> bool:
@@ -135,12 +141,11 @@ class Children:
         """The child and everything of it is gone: crossed out in the ledger, its pipes closed."""
         if self._living.pop(child.pid, None) is None:
             return
-        stdin, stdout = child.popen.stdin, child.popen.stdout
-        if stdin is not None:
-            stdin.close()
-        if stdout is not None:
-            self._loop.remove_reader(stdout.fileno())
-            stdout.close()
+        if child.popen.stdin is not None:
+            child.popen.stdin.close()
+        for pipe in child.pipes:
+            self._loop.remove_reader(pipe.fileno())
+            pipe.close()
         if self._ledger and child.key:
             self._ledger.ended(child.key)
 
@@ -166,9 +171,7 @@ class Children:
         found |= {pid for pid in orphans if child.host and proc.environ(pid).get("FACTORY_HOST") == child.host}
         return found | proc.descendants(found, table)
 
-    def _read(self, child: Child, output: Callable[[bytes], None]) -> None:
-        pipe = child.popen.stdout
-        assert pipe is not None
+    def _read(self, child: Child, pipe: IO[bytes], output: Callable[[bytes], None]) -> None:
         fd = pipe.fileno()
         os.set_blocking(fd, False)
 
@@ -181,7 +184,9 @@ class Children:
                 output(data)
                 return
             self._loop.remove_reader(fd)
-            child.drained.set()
+            child.unread -= 1
+            if not child.unread:
+                child.drained.set()
 
         self._loop.add_reader(fd, ready)
 

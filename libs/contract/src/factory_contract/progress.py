@@ -19,6 +19,8 @@ class Progress:
             self._service(event)
         elif "seed" in event:
             self._out.progress(f"  seed: {event['seed']}")
+        elif "note" in event:
+            self._out.progress(f"  {event['note']}")
         elif "leftovers" in event:
             self._out.progress(
                 f"  ending what an earlier supervisor has left: {', '.join(map(str, event['leftovers']))}"

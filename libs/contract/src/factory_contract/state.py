@@ -22,6 +22,7 @@ def write(path: Path, data: dict[str, Any]) -> None:
     """Replaces `path` in one step, so that no reader sees half of it. Raises StateUnwritable (a full disk, for one)."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(exist_ok=True)
         fresh.write_text(json.dumps(data, indent=1) + "\n")
         fresh.replace(path)
     except OSError as e:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from factory_contract import (
     check,
@@ -17,6 +17,7 @@ from factory_contract import (
     errors,
     graph,
     leasing,
+    ledger,
     listeners,
     live,
     logs,
@@ -27,7 +28,10 @@ from factory_contract import (
     words,
 )
 from factory_contract.check import Loaded
-from factory_contract.checkout import Checkout
+from factory_contract.checkout import Checkout, slug
+from factory_contract.compose.engine import Engine
+from factory_contract.compose.project import Project
+from factory_contract.compose.unit import ContainerUnit
 from factory_contract.environment import Environment
 from factory_contract.errors import ContractError
 from factory_contract.leasing import Options
@@ -52,6 +56,7 @@ class Supervisor:
         self.children = children
         self.checkout = checkout
         self.units: dict[str, Unit] = {}
+        self.projects: dict[str, Project] = {}  # by Compose file
         self.environment: Environment = None  # pyright: ignore[reportAttributeAccessIssue]  # set by `adopt`, before any use
         self._options, self._ledger = options, book
         self._leases = ports.Leases(checkout)
@@ -65,25 +70,45 @@ class Supervisor:
         self._one_at_a_time = asyncio.Lock()
         self._work: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
+        self._deleted = False  # the checkout is
         self._first_start: asyncio.Task[None] | None = None
 
     # --- the contract -------------------------------------------------------------------------------------------------
 
     def adopt(self, loaded: Loaded) -> None:
         """Takes a version of the contract: its ports, its environment, a unit for each service. Nothing may be running."""
-        contract = loaded.contract
-        for name, service in contract.services.items():
-            if service.type == "docker-compose":
-                raise errors.ComposeComesLater(service=name)
+        for path in loaded.compose.missing:
+            raise errors.ComposeFileMissing(file=path, service=loaded.compose.of(path)[0])
         self.environment = leasing.lease(self.checkout, loaded, self._options, self._leases)
         for name, port in self.environment.ports.items():
             self._ledger.made("port", name=name, port=port)
-        for unit in self.units.values():
-            unit.close()
-        self.units = {
-            name: Unit(name, service, self, self.checkout.logs / f"{name}.log")
-            for name, service in contract.services.items()
-        }
+        self._close()
+        self.projects = {path: self._project(path, loaded) for path in loaded.compose.files}
+        self.units = {name: self._unit(name, loaded) for name in loaded.contract.services}
+
+    def _project(self, path: str, loaded: Loaded) -> Project:
+        joined = loaded.compose
+        return Project(
+            path,
+            joined.files[path],
+            {name: joined.members[name] for name in joined.of(path)},
+            self.environment,
+            Engine(self.children, self.environment.of(), owner=f"compose ({path})"),
+            self._ledger,
+            self.checkout.logs / "factory" / f"{slug(path)}.log",
+            lambda note: self._tell({"note": note}),
+        )
+
+    def _unit(self, name: str, loaded: Loaded) -> Unit:
+        service, log = loaded.contract.services[name], self.checkout.logs / f"{name}.log"
+        member = loaded.compose.members.get(name)
+        if member is None:
+            return Unit(name, service, self, log)
+        return ContainerUnit(name, service, self, log, member, self.projects[member.file])
+
+    def _close(self) -> None:
+        for logged in (*self.units.values(), *self.projects.values()):
+            logged.close()
 
     # --- up and down --------------------------------------------------------------------------------------------------
 
@@ -100,10 +125,12 @@ class Supervisor:
         ]
         for unit in to_start:
             await unit.stop()  # one that has failed may still be waiting for something
+        await self._make_containers([unit for unit in to_start if isinstance(unit, ContainerUnit)])
+        for unit in to_start:
             unit.launch([self.units[n] for n in needs[unit.name]])
         try:
             await asyncio.gather(*(unit.outcome for unit in to_start))
-            listeners.refuse_strangers(self.environment.ports)
+            listeners.refuse_strangers(self._own_ports())
             if names is None:
                 await self._seed()
         except ContractError as e:
@@ -111,6 +138,21 @@ class Supervisor:
             raise
         self._phase = "ready"
         self.changed()
+
+    async def _make_containers(self, units: list[ContainerUnit]) -> None:
+        """Begins with it; each unit waits for its own."""
+        for project in self.projects.values():
+            if names := [unit.name for unit in units if unit.project is project]:
+                await project.begin(names)
+
+    def _own_ports(self) -> dict[str, int]:
+        """Those that processes listen on; the ones of containers are the engine's."""
+        owner = self.environment.owners.get
+        return {
+            n: p
+            for n, p in self.environment.ports.items()
+            if not isinstance(self.units.get(owner(n, "")), ContainerUnit)
+        }
 
     async def take_down(self, names: Iterable[str] | None = None) -> None:
         """Ends services, those that lean on others first, as much at once as the graph allows."""
@@ -131,6 +173,11 @@ class Supervisor:
             if isinstance(error, BaseException):
                 raise error
 
+    async def _leave_projects(self) -> None:
+        """Containers and networks go; of a checkout that nobody can clean any more volumes and images, too."""
+        for project in self.projects.values():
+            await project.leave(everything=self._deleted)
+
     async def restart(self, names: list[str]) -> None:
         """Named services end and start again; without names the contract is read anew and everything starts from nothing."""
         if names:
@@ -139,6 +186,7 @@ class Supervisor:
             return
         loaded = check.load(self.checkout)  # before anything is ended: what is wrong with it changes nothing
         await self.take_down()
+        await self._leave_projects()
         try:
             self.adopt(loaded)
         except ContractError as e:
@@ -342,6 +390,7 @@ class Supervisor:
         try:
             while os.fstat(root).st_nlink > 0:  # a moved directory keeps its links
                 await asyncio.sleep(STILL_THERE)
+            self._deleted = True
             self._stopping.set()
         finally:
             os.close(root)
@@ -369,10 +418,12 @@ class Supervisor:
             self._work.cancel()
             await asyncio.wait([self._work])
         try:
-            await self.take_down()
+            try:
+                await self.take_down()
+            finally:
+                await self._leave_projects()
         finally:
-            for unit in self.units.values():
-                unit.close()
+            self._close()
             if self._error is None:
                 self._phase = "stopped"
             self._leases.let_go()
@@ -386,18 +437,47 @@ async def supervise(checkout: Checkout, options: Options, say: Callable[[Event],
     Raises whatever keeps the first start from getting ready, when everything is down again.
     """
     await end_leftovers(checkout, say)
+    before = live.projects(checkout)
+    known = ledger.projects(checkout.ledger_file, checkout.root)
     book = Ledger(checkout.ledger_file, checkout.root)
+    for project in before:
+        if project not in known:  # of a checkout that has moved: `clean` has to find their volumes
+            book.made("compose", project=project.name, docker=project.docker)
+            book.removed(project.name)
     async with Children(book) as children:
         supervisor = Supervisor(checkout, options, children, book, say)
         await supervisor.run()
         return supervisor.snapshot()
 
 
-async def end_leftovers(checkout: Checkout, say: Callable[[Event], None] | None = None) -> list[int]:
-    """Ends what a supervisor that was killed has left running. Raises LeftBehind."""
+class Ended(NamedTuple):
+    """What a supervisor that was killed had left: pids, and names of containers."""
+
+    pids: list[int]
+    containers: list[str]
+
+
+async def end_leftovers(checkout: Checkout, say: Callable[[Event], None] | None = None) -> Ended:
+    """Ends what a supervisor that was killed has left running. Raises LeftBehind, EngineSilent."""
     pids = live.left(checkout)
     if pids:
         if say is not None:
             say({"leftovers": pids})
         await end_pids(pids, LEFTOVER_GRACE)
-    return pids
+    containers = await remove_projects(checkout, [p for p in live.projects(checkout) if p.left], everything=False)
+    if containers and say is not None:
+        say({"leftovers": containers})
+    return Ended(pids, containers)
+
+
+async def remove_projects(checkout: Checkout, projects: list[ledger.Project], *, everything: bool) -> list[str]:
+    """Removes Compose projects that no supervisor has any more. Returns the names of their containers."""
+    names: list[str] = []
+    if projects:
+        book = Ledger(checkout.ledger_file, checkout.root)
+        async with Children() as children:
+            for project in projects:
+                engine = Engine(children, {**os.environ, **project.docker})
+                names += await engine.remove(project.name, everything=everything)
+                book.removed(project.name)
+    return names

@@ -49,6 +49,8 @@ class Home(Protocol):
 class Unit:
     """A service and its process. `ready` is set while others may lean on it; `outcome` tells how the bring-up ended."""
 
+    left_hint = ServiceLeft.hint
+
     def __init__(self, name: str, service: Service, home: Home, log: Path) -> None:
         self.name, self.service = name, service
         self.state = "pending"
@@ -64,6 +66,11 @@ class Unit:
         self._log = Log(log)
         self._keeper: asyncio.Task[None] | None = None
         self._line = asyncio.Event()  # `healthcheck: {log: …}` has seen its line
+
+    @property
+    def once(self) -> bool:
+        """Whether it runs to its end, and others wait for that."""
+        return self.service.type == "task"
 
     # --- from the supervisor ------------------------------------------------------------------------------------------
 
@@ -119,7 +126,7 @@ class Unit:
         try:
             for unit in needs:
                 await unit.ready.wait()
-            if self.service.type == "task":
+            if self.once:
                 await self._run_task()
             else:
                 await self._run_process()
@@ -127,9 +134,10 @@ class Unit:
             await self._fail(e)
 
     async def _run_task(self) -> None:
-        child = self._start()
+        child = await self._start()
         self.exit_code = await child.wait()
         await self._end()
+        await self._refuse_strangers()
         if self.exit_code != 0:
             raise TaskFailed(**self._where(), exit_code_of_command=self.exit_code)
         self._to("completed")
@@ -139,7 +147,7 @@ class Unit:
         """Starts the process, again and again where its policy says so."""
         in_a_row = 0
         while True:
-            child = self._start()
+            child = await self._start()
             was_ready = await self._until_ready(child)
             begun = time.monotonic()
             if was_ready:
@@ -148,7 +156,7 @@ class Unit:
             self.exit_code = await child.wait()
             self._to("exited")
             await self._end()
-            self._refuse_strangers()
+            await self._refuse_strangers()
             if time.monotonic() - begun > STEADY:
                 in_a_row = 0
             in_a_row += 1
@@ -169,10 +177,10 @@ class Unit:
         if not never_ready:
             raise ServiceFell(**self._where(), times=in_a_row, exit_code_of_command=self.exit_code)
         if not failed:
-            raise ServiceLeft(**self._where())
+            raise ServiceLeft(**self._where(), hint=self.left_hint)
         raise ServiceExited(**self._where(), exit_code_of_command=self.exit_code)
 
-    def _start(self) -> Child:
+    async def _start(self) -> Child:
         self._to("starting")
         environment = self._home.environment
         self._log.forget_tail()
@@ -183,8 +191,14 @@ class Unit:
             self._log.heard = self._listen_for(
                 environment.fill(f"services.{self.name}.healthcheck.log", check.log, self.name)
             )
+        self.child = await self._spawn()
+        self._home.changed(self)
+        return self.child
+
+    async def _spawn(self) -> Child:
+        environment = self._home.environment
         assert self.service.command is not None
-        self.child = self._home.children.spawn(
+        return self._home.children.spawn(
             self.service.command,
             owner=self.name,
             env=environment.of(self.name),
@@ -192,12 +206,10 @@ class Unit:
             output=self._log.feed,
             stays=self.service.type == "process",
         )
-        self._home.changed(self)
-        return self.child
 
     async def _until_ready(self, child: Child) -> bool:
         """True when the service is ready, False when its process has ended before. Raises NotReady, ForeignListener, PortUnused."""
-        look, rhythm = self._look(), health.rhythm(self.service.healthcheck)
+        look, rhythm = self._look(), self._rhythm()
         allowed = rhythm.start_period + rhythm.retries * rhythm.interval
         deadline = time.monotonic() + allowed
         pause = FIRST_LOOK
@@ -215,7 +227,7 @@ class Unit:
             if child.exit.done():
                 return False
             if outcome.ok:
-                unused = self._unused_port()
+                unused = await self._unused_port()
                 if unused is None:
                     self._is_ready()
                     return True
@@ -232,7 +244,7 @@ class Unit:
 
     async def _until_end(self, child: Child) -> None:
         """Looks at a ready service until its process ends; `unhealthy` is a state, no reason to end it."""
-        look, rhythm = self._look(), health.rhythm(self.service.healthcheck)
+        look, rhythm = self._look(), self._rhythm()
         if look is None or (self.service.healthcheck is not None and self.service.healthcheck.log is not None):
             await child.wait()
             return
@@ -251,7 +263,7 @@ class Unit:
     async def _fail(self, error: ContractError) -> None:
         """Gives up: what is left of the process is ended, and who waits is told why."""
         self.ready.clear()
-        error.data["log_tail"] = self._log.tail()
+        error.data.setdefault("log_tail", self._log.tail())
         if self.child is not None:
             await self._end()
         self.error = error
@@ -266,13 +278,17 @@ class Unit:
         stop = self.service.stop
         if asked and stop.command is not None and not child.exit.done():
             await self._run_stop_command(child, stop.command, stop.timeout)
-        by = signal.Signals[stop.signal]
-        gently = await self._home.children.end(child, grace=stop.timeout, by=by)
+        gently = await self._end_child(child)
         if asked and not gently:
             self._log.note(f"{self.name} was still there after {stop.timeout:g} s and was killed")
         if child.exit.done():
             self.exit_code = child.exit.result()
         self.child = None
+
+    async def _end_child(self, child: Child) -> bool:
+        """True if nothing had to be killed."""
+        stop = self.service.stop
+        return await self._home.children.end(child, grace=stop.timeout, by=signal.Signals[stop.signal])
 
     async def _run_stop_command(self, child: Child, command: str, timeout: float) -> None:
         environment = self._home.environment
@@ -293,21 +309,22 @@ class Unit:
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
+    def _rhythm(self) -> health.Rhythm:
+        return health.rhythm(self.service.healthcheck)
+
     def _look(self) -> health.Look | None:
         """How this service is looked at: its healthcheck, else a connection to its port, else not at all."""
         check, environment = self.service.healthcheck, self._home.environment
         port = environment.main_port(self.name)
         where = f"services.{self.name}.healthcheck"
-        if check is None:
-            return (lambda: health.tcp("localhost", port)) if port is not None else None
+        if check is None or check.tcp is not None:
+            address = self._tcp_address()
+            return None if address is None else lambda: health.tcp(*address)
         if check.log is not None:
             return self._look_at_log
         if check.command is not None:
             command = check.command
             return lambda: self._look_by_command(command)
-        if check.tcp is not None:
-            host, number = _address(f"{where}.tcp", environment.fill(f"{where}.tcp", check.tcp, self.name))
-            return lambda: health.tcp(host, number)
         assert check.http is not None
         url = environment.fill(f"{where}.http", check.http, self.name)
         if url.startswith("/"):
@@ -316,7 +333,17 @@ class Unit:
             url = f"http://localhost:{port}{url}"
         return lambda: health.http(url)
 
-    async def _look_by_command(self, command: str) -> health.Outcome:
+    def _tcp_address(self) -> tuple[str, int] | None:
+        """What `healthcheck: {tcp: …}` says, else the service's own port."""
+        check, environment = self.service.healthcheck, self._home.environment
+        if check is None or check.tcp is None:
+            port = environment.main_port(self.name)
+            return None if port is None else ("localhost", port)
+        where = f"services.{self.name}.healthcheck.tcp"
+        return _address(where, environment.fill(where, check.tcp, self.name))
+
+    async def _look_by_command(self, command: str, shown: str = "") -> health.Outcome:
+        """shown: what people are told of the command, where that is not the whole."""
         environment, children = self._home.environment, self._home.children
         said = bytearray()
         probe = children.spawn(
@@ -332,7 +359,9 @@ class Unit:
         finally:
             await asyncio.shield(children.end(probe, grace=0))
         last = bytes(said[-400:]).decode(errors="replace").strip().rpartition("\n")[2]
-        return health.Outcome(code == 0, f"`{command}` ended with {code}" + (f": {last}" if code and last else ""))
+        return health.Outcome(
+            code == 0, f"`{shown or command}` ended with {code}" + (f": {last}" if code and last else "")
+        )
 
     async def _look_at_log(self) -> health.Outcome:
         seen = self._line.is_set()
@@ -349,16 +378,19 @@ class Unit:
 
     # --- this app's own port ------------------------------------------------------------------------------------------
 
-    def _unused_port(self) -> ContractError | None:
+    async def _unused_port(self) -> ContractError | None:
         """None when the service's port is listened to by this environment. Raises ForeignListener when by a stranger."""
         port = self._home.environment.main_port(self.name)
-        self._refuse_strangers()
+        await self._refuse_strangers()
         if port is None or not proc.LINUX or listeners.on([port]):
             return None
+        return self._unused(port)
+
+    def _unused(self, port: int) -> ContractError:
         name = next((n for n, p in self._home.environment.ports_of(self.name).items() if p == port), "")
         return PortUnused(**self._where(), name=name, port=port)
 
-    def _refuse_strangers(self) -> None:
+    async def _refuse_strangers(self) -> None:
         listeners.refuse_strangers(self._home.environment.ports_of(self.name))
 
     # --- small --------------------------------------------------------------------------------------------------------

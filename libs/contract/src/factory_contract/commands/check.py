@@ -18,10 +18,13 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
         services=services,
         ports=loaded.ports,
         suites=suites,
+        missing=loaded.compose.missing,
         contract=contract.model_dump(by_alias=True),
     )
     out.line(f"{checkout.contract.name} is valid: {contract.name}")
     out.line(f"  services  {', '.join(services) or '-'}")
     out.line(f"  ports     {', '.join(loaded.ports) or '-'}")
     out.line(f"  suites    {', '.join(suites) or '-'}")
+    for path in loaded.compose.missing:
+        out.progress(f"the Compose file {path} is not here: `start` needs it")
     return 0

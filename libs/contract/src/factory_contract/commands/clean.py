@@ -3,7 +3,7 @@
 import argparse
 import shutil
 
-from factory_contract import check, foreground, leasing, ports, steps
+from factory_contract import check, foreground, leasing, live, ports, steps
 from factory_contract.checkout import Checkout
 from factory_contract.commands.stop import stop
 from factory_contract.errors import CleanFailed, ContractError
@@ -14,12 +14,16 @@ from factory_contract.process import Children
 
 
 def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
-    services, leftovers = stop(checkout, out)
+    stopped = stop(checkout, out)
     failure = foreground.run(_own_commands(checkout, out))
+    if projects := live.projects(checkout):  # their volumes and images; nothing goes that is still needed to find them
+        from factory_contract.supervisor import remove_projects
+
+        foreground.run(remove_projects(checkout, projects, everything=True))
     with ports.one_at_a_time(checkout):
         released = ports.Leases(checkout).release()
     removed = _remove_state(checkout)
-    fields = {"stopped": services, "leftovers": leftovers, "ports": released, "removed": removed}
+    fields = {**stopped._asdict(), "ports": released, "removed": removed}
     if failure is not None:
         return out.failed(failure, **fields)
     out.result(**fields)

@@ -154,7 +154,7 @@ def _end(checkout: Checkout, supervisor: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         supervisor.kill()
         supervisor.wait()
-    if live.left(checkout):
+    if live.has_left(checkout):
         import asyncio
 
         from factory_contract.supervisor import end_leftovers

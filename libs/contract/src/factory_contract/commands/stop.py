@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import time
+from typing import NamedTuple
 
 from factory_contract import control, live, proc
 from factory_contract.checkout import Checkout
@@ -15,28 +16,35 @@ GOING = 120.0  # seconds; services have their own, shorter waits
 
 
 def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
-    services, leftovers = stop(checkout, out)
-    out.result(state="stopped", stopped=services, leftovers=leftovers)
-    out.line("stopped" if services or leftovers else "nothing was running")
+    stopped = stop(checkout, out)
+    out.result(state="stopped", **stopped._asdict())
+    out.line("stopped" if any(stopped) else "nothing was running")
     return 0
 
 
-def stop(checkout: Checkout, out: Output) -> tuple[list[str], list[int]]:
-    """The names of the services that were ended, and the pids of what was left behind. Raises LeftBehind."""
+class Stopped(NamedTuple):
+    """Names of services that were ended; pids, and names of containers, that a killed supervisor had left behind."""
+
+    stopped: list[str]
+    leftovers: list[int]
+    containers: list[str]
+
+
+def stop(checkout: Checkout, out: Output) -> Stopped:
+    """Raises LeftBehind, EngineSilent."""
     running = live.supervisor(checkout) or live.supervisor_before_the_move(checkout)
     names: list[str] = []
     if running is not None:
         fields, _ = live.look(checkout)
         names = [s["name"] for s in fields["services"] or [] if s["pid"]]
         _end(running, out)
-    leftovers = live.left(checkout)
-    if leftovers:
-        import asyncio
+    if not live.has_left(checkout):
+        return Stopped(names, [], [])
+    import asyncio
 
-        from factory_contract.supervisor import end_leftovers
+    from factory_contract.supervisor import end_leftovers
 
-        asyncio.run(end_leftovers(checkout, Progress(out)))
-    return names, leftovers
+    return Stopped(names, *asyncio.run(end_leftovers(checkout, Progress(out))))
 
 
 def _end(running: live.Running, out: Output) -> None:
