@@ -136,24 +136,32 @@ def network_as_before() -> Iterator[None]:
     """An engine adds a bridge, rules and forwarding; what the machine had of these is put back."""
     forwarding = Path("/proc/sys/net/ipv4/ip_forward")
     forwarded = forwarding.read_text()
-    rules = {kind: saved(kind) for kind in ("iptables", "ip6tables")}
+    rules = {kind: tables(saved(kind)) for kind in ("iptables", "ip6tables")}
     try:
         yield
     finally:
         for kind, before in rules.items():
-            if saved(kind) != before:
-                clear = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n*nat\nCOMMIT\n"  # without rules nothing was printed
-                subprocess.run([f"{kind}-restore"], input=before or clear, text=True, capture_output=True)
+            text = to_put_back(before, tables(saved(kind)))
+            subprocess.run([f"{kind}-restore"], input=text, text=True, capture_output=True)
         if shutil.which("ip"):
             subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True)
         forwarding.write_text(forwarded)
 
 
 def saved(kind: str) -> str:
-    """The rules without comments and counters, which differ each time."""
-    text = subprocess.run([f"{kind}-save"], capture_output=True, text=True).stdout
-    lines = [re.sub(r"\[\d+:\d+\]", "[0:0]", line) for line in text.splitlines() if not line.startswith("#")]
-    return "".join(f"{line}\n" for line in lines)
+    return subprocess.run([f"{kind}-save"], capture_output=True, text=True).stdout
+
+
+def tables(text: str) -> dict[str, str]:
+    """What iptables-save printed, by table, without its comments."""
+    lines = "".join(f"{line}\n" for line in text.splitlines() if not line.startswith("#"))
+    return {table.partition("\n")[0][1:]: table for table in re.split(r"(?<=^COMMIT\n)", lines, flags=re.M) if table}
+
+
+def to_put_back(before: dict[str, str], now: dict[str, str]) -> str:
+    """What to tell iptables-restore; a table that was not there is emptied, and forwards again."""
+    empty = {name: f"*{name}\n" + ":FORWARD ACCEPT [0:0]\n" * (name == "filter") + "COMMIT\n" for name in now}
+    return "".join((empty | before).values())
 
 
 # ── the machine's package sources ─────────────────────────────────────────────

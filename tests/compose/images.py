@@ -94,6 +94,10 @@ class Images:
         """Bytes."""
         return int(self.engine.run("image", "inspect", "--format", "{{.Size}}", name))
 
+    def megabytes(self) -> dict[str, int]:
+        """By target."""
+        return {n.split("/")[1].split(":")[0]: round(self.size(n) / 1e6) for n in self.names()}
+
     def names(self) -> list[str]:
         """All images with our tag."""
         return self.engine.run(

@@ -23,7 +23,7 @@ def places(engine: Engine, stack: Stack, images: list[str]) -> Iterator[tuple[st
         yield f"docker inspect {each}", engine.run("inspect", each)
         yield f"docker logs {each}", engine.run("logs", each, both=True)
     for each in stack.containers(all=False):
-        yield f"docker top {each}", _without_the_loopback(engine.run("top", each, "-eo", "args"))
+        yield f"docker top {each}", _without_the_loopback(engine.run("top", each, "-eo", "pid,args"))
     for image in images:
         yield f"docker history {image}", engine.run("history", "--no-trunc", image) + engine.run("inspect", image)
 

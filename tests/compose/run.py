@@ -223,7 +223,7 @@ def play(undo: ExitStack, result: dict[str, Any], *, keep: bool) -> None:
     undo.callback(images.remove)
     images.build()
     result["seconds"] |= {f"image {name}": seconds for name, seconds in images.seconds.items()}
-    result |= {"stood in for": images.stood_in, "megabytes": {n: round(images.size(n) / 1e6) for n in images.names()}}
+    result |= {"stood in for": images.stood_in, "megabytes": images.megabytes()}
     directory = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="factory-compose-")))
     directory.chmod(0o755)
     stack = Stack(dock, images, directory)
