@@ -89,7 +89,11 @@ def apt(*argv: str, cwd: Path | None = None) -> None:
 
 
 def start(undo: ExitStack, say: Say) -> Engine:
-    """dockerd with everything of it in one directory, and the network as it was before, afterwards."""
+    """dockerd with everything of it in one directory. It touches no rule of the machine's network, nor forwards anything:
+    containers of one network reach each other, this machine reaches what they publish, and builds use its own network.
+    """
+    if kept_apart():
+        raise NoEngine("this machine's rules keep containers apart (FORWARD DROP): does another engine run here?")
     directory = Path(tempfile.mkdtemp(prefix="factory-engine-", dir="/var/tmp"))
     undo.callback(remove, directory)
     socket = f"unix://{directory}/docker.sock"
@@ -97,11 +101,11 @@ def start(undo: ExitStack, say: Say) -> Engine:
     if not has_plugins(engine):
         say("fetching Compose and buildx from Debian trixie")
         unpack_plugins(directory)
-    undo.enter_context(network_as_before())
     with (directory / "dockerd.log").open("wb") as log:
         process = subprocess.Popen(
             ["dockerd", "--data-root", f"{directory}/data", "--exec-root", f"{directory}/exec", "-H", socket,
-             "--pidfile", f"{directory}/dockerd.pid"],
+             "--pidfile", f"{directory}/dockerd.pid", "--bridge=none", "--iptables=false", "--ip6tables=false",
+             "--ip-forward=false"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     undo.callback(end, process)
@@ -110,8 +114,24 @@ def start(undo: ExitStack, say: Say) -> Engine:
         if process.poll() is not None or time.monotonic() > until:
             raise NoEngine("dockerd does not start: " + (directory / "dockerd.log").read_text()[-500:])
         time.sleep(0.1)
+    undo.callback(empty, engine)
     say(f"engine {engine.run('version', '--format', '{{.Server.Version}}').strip()} started by hand")
     return engine
+
+
+def empty(engine: Engine) -> None:
+    """What a test that broke off has left: a network's bridge would outlive the engine."""
+    if containers := engine.run("ps", "--all", "--quiet", check=False).split():
+        engine.run("rm", "--force", *containers, check=False)
+    engine.run("network", "prune", "--force", check=False)
+
+
+def kept_apart() -> bool:
+    """Whether what crosses a bridge goes through the rules, and those of another engine let nothing through."""
+    bridged = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    if not bridged.exists() or bridged.read_text().strip() == "0":
+        return False
+    return "-P FORWARD DROP" in subprocess.run(["iptables", "-S", "FORWARD"], capture_output=True, text=True).stdout
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -129,39 +149,6 @@ def remove(directory: Path) -> None:
     for mount in sorted((m for m in mounts if m.startswith(f"{directory}/")), reverse=True):
         subprocess.run(["umount", "--lazy", mount], capture_output=True)
     shutil.rmtree(directory)
-
-
-@contextmanager
-def network_as_before() -> Iterator[None]:
-    """An engine adds a bridge, rules and forwarding; what the machine had of these is put back."""
-    forwarding = Path("/proc/sys/net/ipv4/ip_forward")
-    forwarded = forwarding.read_text()
-    rules = {kind: tables(saved(kind)) for kind in ("iptables", "ip6tables")}
-    try:
-        yield
-    finally:
-        for kind, before in rules.items():
-            text = to_put_back(before, tables(saved(kind)))
-            subprocess.run([f"{kind}-restore"], input=text, text=True, capture_output=True)
-        if shutil.which("ip"):
-            subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True)
-        forwarding.write_text(forwarded)
-
-
-def saved(kind: str) -> str:
-    return subprocess.run([f"{kind}-save"], capture_output=True, text=True).stdout
-
-
-def tables(text: str) -> dict[str, str]:
-    """What iptables-save printed, by table, without its comments."""
-    lines = "".join(f"{line}\n" for line in text.splitlines() if not line.startswith("#"))
-    return {table.partition("\n")[0][1:]: table for table in re.split(r"(?<=^COMMIT\n)", lines, flags=re.M) if table}
-
-
-def to_put_back(before: dict[str, str], now: dict[str, str]) -> str:
-    """What to tell iptables-restore; a table that was not there is emptied, and forwards again."""
-    empty = {name: f"*{name}\n" + ":FORWARD ACCEPT [0:0]\n" * (name == "filter") + "COMMIT\n" for name in now}
-    return "".join((empty | before).values())
 
 
 # ── the machine's package sources ─────────────────────────────────────────────

@@ -55,6 +55,8 @@ class Images:
     def _build(self, target: str, name: str, file: Path) -> None:
         began = time.monotonic()
         argv = ["buildx", "build", "--load", "--progress=plain", *self._secrets, "--file", str(file)]
+        if self.engine.ours:
+            argv += ["--network", "host"]
         arguments = ["--build-arg", f"BASE_IMAGE={self.env['BASE_IMAGE']}", "--build-arg", f"VERSION={self.tag}"]
         self.engine.run(*argv, *arguments, "--target", target, "--tag", name, str(ROOT))
         self.seconds[target] = round(time.monotonic() - began, 1)
