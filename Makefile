@@ -1,7 +1,7 @@
 # Two commands: `make demo` runs the main job end to end, `make test` passes the tests. Each sets up what is missing.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: help setup demo test test-compose check bench lock clean
+.PHONY: help setup demo test test-faults test-compose check bench lock clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -15,6 +15,10 @@ demo: setup ## a chat message becomes a reviewed pull request, on this machine; 
 # a machine under load can make one of the tests of kills and times fail once; what ran twice is counted in the summary
 test: setup ## every test that needs no account, no internet and no container engine
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && TMPDIR=$$tmp $(BIN)/python -m pytest -n 3 --dist loadfile --reruns 1 $(ARGS)
+
+test-faults: setup ## accidents on whole factories: killed owners, servers away, lost nodes; LONG=1 for more of them
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+	  TMPDIR=$$tmp LONG=$(LONG) $(BIN)/python -m pytest tests/faults -n 3 --dist loadfile $(ARGS)
 
 check: setup ## format, lint, types, import arrows, generated files, lock
 	@scripts/check

@@ -30,8 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTES = ROOT / "examples" / "notes"
 TOKEN = "5000000002:acceptance"
 ADA, BEN, EVE = 1001, 1002, 1003  # an owner, a member, nobody here
-CHATS = [-1002000000000 - i for i in range(40)]
-ON_GITHUB = range(36, 40)  # projects whose repo lies on the loopback GitHub, as acme/p<i>
+CHATS = [-1002000000000 - i for i in range(100)]
+ON_GITHUB = range(92, 100)  # projects whose repo lies on the loopback GitHub, as acme/p<i>
 FACTORY, REVIEWER, PERSON = (
     "ghp_F4ctoryCanary" + "a" * 23,
     "ghp_R3viewerCanary" + "b" * 22,
@@ -237,6 +237,7 @@ class Up:
     def __init__(self, directory: Path, telegram: str, github: str, extra: dict[str, str]) -> None:
         self.directory, self.telegram, self.github, self.extra = directory, telegram, github, extra
         self.process: subprocess.Popen[bytes] | None = None
+        self.chats: subprocess.Popen[bytes] | None = None  # the loopback Telegram
         self.log = directory / "up.log"
 
     def argv(self) -> list[str]:
@@ -319,8 +320,9 @@ def private(path: Path, *arguments: str) -> str:
     return f"@{path}"
 
 
-def start_telegram(directory: Path, token: str = TOKEN) -> tuple[subprocess.Popen[bytes], str]:
+def start_telegram(directory: Path, token: str = TOKEN, port: int = 0) -> tuple[subprocess.Popen[bytes], str]:
     argv = [sys.executable, "-m", "factory_loopback.telegram", "--data", str(directory / "telegram")]
+    argv += ["--port", str(port)]
     argv.append(private(directory / "telegram.arguments", f"--token={token}"))
     for i, chat in enumerate(CHATS):
         argv += ["--chat", f"{chat}=Project {i}"]
@@ -359,14 +361,15 @@ def running_factory(directory: Path, extra: dict[str, str]) -> Iterator[Up]:
     write_projects(directory, github)
     telegram, url = start_telegram(directory)
     up = Up(directory, url, github, extra)
+    up.chats = telegram
     try:
         up.start()
         yield up
     finally:
         if up.process and up.process.poll() is None:
             up.stop()
-        telegram.terminate()
-        telegram.wait(10)
+        up.chats.terminate()
+        up.chats.wait(10)
 
 
 async def line_of(up: Up) -> AsyncIterator[Line]:
