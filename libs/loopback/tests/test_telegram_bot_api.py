@@ -16,7 +16,6 @@ from aiogram.types import (
     BotCommandScopeAllGroupChats,
     BotCommandScopeChat,
     BufferedInputFile,
-    ForceReply,
     InlineKeyboardButton,
     InlineKeyboardMarkup,
     InputMediaPhoto,
@@ -330,13 +329,13 @@ async def test_an_unknown_token_is_unauthorized(telegram: LoopbackTelegram, bot_
 
 
 async def test_what_is_not_built_is_said_and_remembered(telegram: LoopbackTelegram, bot: Bot):
-    """A method, a parameter, a kind of keyboard, Markdown: 501 and a violation each, never a silent 200."""
+    """A method, a parameter, a part of a keyboard, Markdown: 501 and a violation each, never a silent 200."""
     with pytest.raises(TelegramServerError, match="Not built in the loopback server: sendPoll"):
         await bot.send_poll(PILOT, "Why?", ["a", "b"])
     with pytest.raises(TelegramServerError, match="sendMessage with message_effect_id"):
         await bot.send_message(PILOT, "x", message_effect_id="1")
-    with pytest.raises(TelegramServerError, match="reply_markup with force_reply"):
-        await bot.send_message(PILOT, "x", reply_markup=ForceReply())
+    with pytest.raises(TelegramServerError, match="a button with switch_inline_query"):
+        await bot.send_message(PILOT, "x", reply_markup=keyboard(switch_inline_query="y"))
     with pytest.raises(TelegramServerError, match="parse mode MarkdownV2"):
         await bot.send_message(PILOT, "x", parse_mode="MarkdownV2")
 

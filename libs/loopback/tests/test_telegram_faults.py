@@ -1,6 +1,7 @@
 """Faults on demand: what a test asks for happens to the next calls, and to these only."""
 
 import time
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -12,7 +13,7 @@ from aiogram.exceptions import (
     TelegramRetryAfter,
     TelegramServerError,
 )
-from factory_loopback.telegram import LoopbackTelegram
+from factory_loopback.telegram import LoopbackTelegram, faults
 
 PILOT = -1001234567890
 
@@ -33,6 +34,21 @@ async def test_too_many_requests(telegram: LoopbackTelegram, bot: Bot):
         (429, "x"),
         (200, "y"),
     ]
+
+
+async def test_a_fault_that_lasts(telegram: LoopbackTelegram, bot: Bot, monkeypatch: pytest.MonkeyPatch):
+    """429 for a minute, however often it is called: each answer says what is left of it, and then it is over."""
+    clock = [1000.0]
+    monkeypatch.setattr(faults, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    telegram.fault("*", 429, lasts=60)
+    for passed, left in ((0, 60), (12.5, 48), (47, 1)):
+        clock[0] += passed
+        with pytest.raises(TelegramRetryAfter) as refused:
+            await bot.send_message(PILOT, "x")
+        assert refused.value.retry_after == left
+    clock[0] += 1
+    await bot.send_message(PILOT, "y")
+    assert [m.text for m in await telegram.person().read()] == ["y"]
 
 
 async def test_a_fault_meets_its_method_and_its_chat_only(telegram: LoopbackTelegram, bot: Bot):

@@ -11,7 +11,7 @@ from aiohttp import BodyPartReader, MultipartReader, web
 
 from factory_loopback.errors import BotApiError, BrokenPromise, NotBuilt
 
-from . import methods, spec
+from . import methods, passing_on, spec, topics  # noqa: F401 - the other two declare methods
 from .chats import Chats
 from .faults import Fault, Faults
 from .files import MEGABYTE, Upload

@@ -15,6 +15,7 @@ from factory_loopback.journal import Journal
 from .entities import to_html
 from .files import Files
 from .updates import Updates
+from .webhook import Webhook
 
 Wire = dict[str, Any]  # an object in the Bot API's own shape
 
@@ -63,6 +64,7 @@ class Posted:
     history: list[str] = field(default_factory=list)  # HTML of each text that it showed before the present one
     edited_at: list[float] = field(default_factory=list)  # Unix times of every change that a reader could see
     reactions: dict[str, list[str]] = field(default_factory=dict)  # user id: emoji
+    keyboard: Wire | None = None  # a reply keyboard, its removal or a forced reply: no part of the Bot API's Message
 
     @property
     def text(self) -> str:
@@ -89,6 +91,7 @@ class Chats:
         self.journal = journal
         self.files = Files(directory / "files", journal)
         self.updates = Updates(journal)
+        self.webhook = Webhook(self.updates, journal)
         self.users: dict[int, Wire] = {int(k): v for k, v in journal.under("user:").items()}
         self.chats: dict[int, Chat] = {int(k): Chat(**v) for k, v in journal.under("chat:").items()}
         self._commands: dict[str, list[Wire]] = journal.under("commands:")  # by scope
@@ -144,12 +147,19 @@ class Chats:
         return posted if posted and not posted.deleted else None
 
     def post(
-        self, chat: Chat, sender: Wire, content: Wire, reply_to: int | None = None, *, silent: bool = False
+        self,
+        chat: Chat,
+        sender: Wire,
+        content: Wire,
+        reply_to: int | None = None,
+        *,
+        silent: bool = False,
+        keyboard: Wire | None = None,
     ) -> Posted:
         """A new message at the end of the chat."""
         chat.last_id += 1
         wire = {"message_id": chat.last_id, "date": int(time.time()), "from": sender, **content}
-        posted = Posted(chat.id, chat.last_id, wire, reply_to, silent)
+        posted = Posted(chat.id, chat.last_id, wire, reply_to, silent, keyboard=keyboard)
         self._messages[chat.id][posted.message_id] = posted
         self.actions.pop(chat.id, None)
         self._save_chat(chat)
@@ -185,7 +195,7 @@ class Chats:
 
     # What readers see besides
 
-    def pin(self, chat: Chat, message_id: int) -> None:
+    def pin(self, chat: Chat, message_id: int | None) -> None:
         chat.pinned = message_id
         self._save_chat(chat)
         self._wake()
@@ -227,7 +237,7 @@ class Chats:
         return str(int(hashlib.sha256(str(chat_id).encode()).hexdigest()[:15], 16))
 
     def close(self) -> None:
-        self.updates.close()
+        self.updates.stop_polls()
         self._wake()
         self.journal.close()
 

@@ -1,6 +1,8 @@
 """Faults on demand: the next calls of a method fail as Telegram or the network between would let them fail."""
 
-from dataclasses import dataclass
+import math
+import time
+from dataclasses import dataclass, replace
 
 WORDS = {
     400: "Bad Request",
@@ -28,6 +30,8 @@ class Fault:
     drop: bool = False  # the connection breaks instead of an answer
     html: bool = False  # the answer is a proxy's HTML page, not JSON
     delay: float = 0.0  # seconds before anything happens
+    lasts: float | None = None  # seconds from now on, for any number of calls; a 429 says how many are left
+    until: float = math.inf  # on the monotonic clock; set where it lasts
 
     @property
     def words(self) -> str:
@@ -42,13 +46,16 @@ class Faults:
         self.waiting: list[Fault] = []
 
     def add(self, fault: Fault) -> Fault:
-        if fault.status == 429 and fault.retry_after is None:
+        if fault.lasts is not None:
+            fault.times, fault.until = None, time.monotonic() + fault.lasts
+        elif fault.status == 429 and fault.retry_after is None:
             fault.retry_after = 1
         self.waiting.append(fault)
         return fault
 
     def take(self, method: str, chat_id: int | str | None) -> Fault | None:
         """The fault that this call meets, counted down."""
+        self.waiting = [fault for fault in self.waiting if time.monotonic() < fault.until]
         for fault in self.waiting:
             if fault.method not in ("*", method) or fault.chat_id not in (None, chat_id):
                 continue
@@ -56,5 +63,7 @@ class Faults:
                 fault.times -= 1
                 if fault.times <= 0:
                     self.waiting.remove(fault)
+            if fault.lasts is not None and fault.status == 429:
+                return replace(fault, retry_after=math.ceil(fault.until - time.monotonic()))
             return fault
         return None

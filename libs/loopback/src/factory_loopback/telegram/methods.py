@@ -11,13 +11,15 @@ from typing import Any
 from factory_loopback.errors import BotApiError, NotBuilt
 
 from .chats import Chat, Chats, Posted
-from .entities import checked_link, formatted, units
+from .entities import formatted, units
 from .files import DOWNLOAD_LIMIT, PHOTO_LIMIT, THUMBNAIL_LIMIT, KeptFile, Upload, image_size, is_jpeg, is_mp4
+from .keyboards import inline, of_the_chat
 from .spec import ATTACHED
 
 Wire = dict[str, Any]
 
-TEXT_LIMIT, CAPTION_LIMIT, CALLBACK_LIMIT = 4096, 1024, 64  # the last in bytes
+TEXT_LIMIT, CAPTION_LIMIT = 4096, 1024
+MEDIA = ("photo", "video", "animation", "document")
 POLL_LIMIT = 50  # seconds
 
 # The only emoji that a bot may react with (https://core.telegram.org/bots/api#reactiontypeemoji); ✅ is none of them.
@@ -93,16 +95,35 @@ async def get_me(call: Context) -> Wire:
 @builds("getUpdates", "offset limit timeout allowed_updates")
 async def get_updates(call: Context) -> list[Wire]:
     args = call.args
+    if call.chats.webhook.hook.url:
+        words = "can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first"
+        raise BotApiError(409, f"Conflict: {words}")
     limit = min(max(args.get("limit") or 100, 1), 100)
     timeout = min(max(args.get("timeout") or 0, 0), POLL_LIMIT)
     return await call.chats.updates.get(args.get("offset") or 0, limit, timeout, args.get("allowed_updates"))
 
 
+@builds("setWebhook", "url max_connections allowed_updates drop_pending_updates secret_token")
+async def set_webhook(call: Context) -> bool:
+    args = call.args
+    secret, connections = args.get("secret_token") or "", args.get("max_connections") or 40
+    call.chats.webhook.set(args["url"], secret, connections, args.get("allowed_updates"))
+    if args.get("drop_pending_updates"):
+        call.chats.updates.drop()
+    return True
+
+
 @builds("deleteWebhook", "drop_pending_updates")
 async def delete_webhook(call: Context) -> bool:
+    call.chats.webhook.set("", "", 40, None)
     if call.args.get("drop_pending_updates"):
         call.chats.updates.drop()
     return True
+
+
+@builds("getWebhookInfo")
+async def get_webhook_info(call: Context) -> Wire:
+    return call.chats.webhook.info()
 
 
 @builds("setMyCommands", "commands scope")
@@ -115,11 +136,24 @@ async def set_my_commands(call: Context) -> bool:
             raise BotApiError(400, "Bad Request: BOT_COMMAND_INVALID")
         if not 1 <= len(command["description"]) <= 256:
             raise BotApiError(400, "Bad Request: BOT_COMMAND_DESCRIPTION_INVALID")
-    scope = call.args.get("scope") or {"type": "default"}
-    if "chat_id" in scope:
-        scope = {**scope, "chat_id": call.chats.chat(scope["chat_id"]).id}
-    call.chats.set_commands(scope, commands)
+    call.chats.set_commands(_scope(call), commands)
     return True
+
+
+@builds("getMyCommands", "scope")
+async def get_my_commands(call: Context) -> list[Wire]:
+    return call.chats.scoped_commands(_scope(call))
+
+
+@builds("deleteMyCommands", "scope")
+async def delete_my_commands(call: Context) -> bool:
+    call.chats.set_commands(_scope(call), [])
+    return True
+
+
+def _scope(call: Context) -> Wire:
+    scope = call.args.get("scope") or {"type": "default"}
+    return {**scope, "chat_id": call.chats.chat(scope["chat_id"]).id} if "chat_id" in scope else scope
 
 
 # Texts
@@ -127,23 +161,43 @@ async def set_my_commands(call: Context) -> bool:
 
 @builds("sendMessage", SENDING + "text parse_mode entities link_preview_options")
 async def send_message(call: Context) -> Wire:
-    return _post(call, _text(call) | _keyboard(call.args))
+    return post(call, _text(call) | own_part(call.args))
 
 
 @builds("editMessageText", "chat_id message_id text parse_mode entities link_preview_options reply_markup")
 async def edit_message_text(call: Context) -> Wire:
     posted = _own(call)
-    content = _text(call) | _keyboard(
-        call.args
-    )  # first, as Telegram does: a text that cannot be parsed is said as such
+    content = _text(call) | own_part(call.args)  # first, as Telegram does: a text that cannot be parsed is said as such
     if "text" not in posted.wire:
         raise BotApiError(400, "Bad Request: there is no text in the message to edit")
     return _edited(call, posted, {"entities": None, "reply_markup": None, "link_preview_options": None, **content})
 
 
+@builds("editMessageCaption", "chat_id message_id caption parse_mode caption_entities reply_markup")
+async def edit_message_caption(call: Context) -> Wire:
+    posted = _own(call)
+    content = caption(call.args) | own_part(call.args)
+    if not any(kind in posted.wire for kind in MEDIA):
+        raise BotApiError(400, "Bad Request: there is no caption in the message to edit")
+    return _edited(call, posted, {"caption": None, "caption_entities": None, "reply_markup": None, **content})
+
+
+@builds("editMessageMedia", "chat_id message_id media reply_markup")
+async def edit_message_media(call: Context) -> Wire:
+    """The file, the caption and the keyboard of a message that has a file; of an album it stays a photo or a video."""
+    posted = _own(call)
+    content = _item(call, call.args["media"]) | own_part(call.args)
+    if not any(kind in posted.wire for kind in MEDIA):
+        raise BotApiError(400, "Bad Request: there is no media in the message to edit")
+    if "media_group_id" in posted.wire and ("document" in posted.wire) is not ("document" in content):
+        raise NotBuilt("editMessageMedia of an album to another kind")
+    bare = dict.fromkeys((*MEDIA, "caption", "caption_entities", "reply_markup"))
+    return _edited(call, posted, {**bare, **content})
+
+
 @builds("editMessageReplyMarkup", "chat_id message_id reply_markup")
 async def edit_message_reply_markup(call: Context) -> Wire:
-    return _edited(call, _own(call), {"reply_markup": None, **_keyboard(call.args)})
+    return _edited(call, _own(call), {"reply_markup": None, **own_part(call.args)})
 
 
 @builds("deleteMessage", "chat_id message_id")
@@ -155,6 +209,17 @@ async def delete_message(call: Context) -> bool:
     return True
 
 
+@builds("deleteMessages", "chat_id message_ids")
+async def delete_messages(call: Context) -> bool:
+    """Those that are there; what is gone already is passed over."""
+    if not 1 <= len(call.args["message_ids"]) <= 100:
+        raise BotApiError(400, "Bad Request: too many message identifiers specified")
+    for message_id in call.args["message_ids"]:
+        if posted := call.chats.message(call.chat.id, message_id):
+            call.chats.delete(posted)
+    return True
+
+
 # Files
 
 
@@ -163,12 +228,17 @@ async def delete_message(call: Context) -> bool:
     SENDING + "video duration width height thumbnail caption parse_mode caption_entities supports_streaming",
 )
 async def send_video(call: Context) -> Wire:
-    return _post(call, _video(call, call.args, "video") | _caption(call.args) | _keyboard(call.args))
+    return post(call, _video(call, call.args, "video") | caption(call.args) | own_part(call.args))
+
+
+@builds("sendAnimation", SENDING + "animation duration width height thumbnail caption parse_mode caption_entities")
+async def send_animation(call: Context) -> Wire:
+    return post(call, _animation(call, call.args, "animation") | caption(call.args) | own_part(call.args))
 
 
 @builds("sendPhoto", SENDING + "photo caption parse_mode caption_entities")
 async def send_photo(call: Context) -> Wire:
-    return _post(call, _photo(call, call.args["photo"]) | _caption(call.args) | _keyboard(call.args))
+    return post(call, _photo(call, call.args["photo"]) | caption(call.args) | own_part(call.args))
 
 
 @builds(
@@ -176,7 +246,7 @@ async def send_photo(call: Context) -> Wire:
     SENDING + "document thumbnail caption parse_mode caption_entities disable_content_type_detection",
 )
 async def send_document(call: Context) -> Wire:
-    return _post(call, _document(call, call.args, "document") | _caption(call.args) | _keyboard(call.args))
+    return post(call, _document(call, call.args, "document") | caption(call.args) | own_part(call.args))
 
 
 @builds("sendMediaGroup", "chat_id message_thread_id disable_notification protect_content reply_parameters media")
@@ -189,7 +259,7 @@ async def send_media_group(call: Context) -> list[Wire]:
         raise BotApiError(400, "Bad Request: documents and audio can't be mixed with other media in an album")
     contents = [_album_item(call, item) for item in media]  # all of them before the first is shown
     group = str(call.chat.last_id + 1).rjust(17, "1")
-    return [_post(call, {**content, "media_group_id": group}) for content in contents]
+    return [post(call, {**content, "media_group_id": group}) for content in contents]
 
 
 @builds("getFile", "file_id")
@@ -237,6 +307,21 @@ async def pin_chat_message(call: Context) -> bool:
     if not call.chats.message(call.chat.id, call.args["message_id"]):
         raise BotApiError(400, "Bad Request: message to pin not found")
     call.chats.pin(call.chat, call.args["message_id"])
+    return True
+
+
+@builds("unpinChatMessage", "chat_id message_id")
+async def unpin_chat_message(call: Context) -> bool:
+    """The one that is named, or the one that is pinned; a chat here has one at a time."""
+    if call.chat.pinned is None or call.args.get("message_id") not in (None, call.chat.pinned):
+        raise BotApiError(400, "Bad Request: message to unpin not found")
+    call.chats.pin(call.chat, None)
+    return True
+
+
+@builds("unpinAllChatMessages", "chat_id")
+async def unpin_all_chat_messages(call: Context) -> bool:
+    call.chats.pin(call.chat, None)
     return True
 
 
@@ -293,15 +378,22 @@ def _rights() -> Wire:
 # Pieces of a message
 
 
-def _post(call: Context, content: Wire) -> Wire:
+def post(call: Context, content: Wire) -> Wire:
     """Posts in the name of the bot, in the thread and as the reply that the call asks for."""
     chat = call.chat
     thread = _thread(call)
     protected = {"has_protected_content": True} if call.args.get("protect_content") else {}
     silent = bool(call.args.get("disable_notification"))
     content = {**thread, **content, **protected}
-    posted = call.chats.post(chat, call.chats.bot, content, _reply_to(call, chat), silent=silent)
+    keyboard = of_the_chat(call.args.get("reply_markup"))
+    reply_to = _reply_to(call, chat)
+    posted = call.chats.post(chat, call.chats.bot, content, reply_to, silent=silent, keyboard=keyboard)
     return call.chats.present(posted)
+
+
+def own_part(args: Wire) -> Wire:
+    """The keyboard under the message itself."""
+    return inline(args.get("reply_markup"))
 
 
 def _edited(call: Context, posted: Posted, content: Wire) -> Wire:
@@ -366,40 +458,11 @@ def _text(call: Context) -> Wire:
     return {"text": text, **({"entities": entities} if entities else {}), **preview}
 
 
-def _caption(args: Wire) -> Wire:
+def caption(args: Wire) -> Wire:
     text, entities = formatted(args.get("caption") or "", args.get("parse_mode"), args.get("caption_entities"))
     if units(text) > CAPTION_LIMIT:
         raise BotApiError(400, "Bad Request: message caption is too long")
     return {**({"caption": text} if text else {}), **({"caption_entities": entities} if entities else {})}
-
-
-def _keyboard(args: Wire) -> Wire:
-    markup = args.get("reply_markup")
-    if not markup:
-        return {}
-    if set(markup) != {"inline_keyboard"}:
-        raise NotBuilt(f"reply_markup with {', '.join(sorted(markup))}")
-    rows = [[_button(button) for button in row] for row in markup["inline_keyboard"] if row]
-    return {"reply_markup": {"inline_keyboard": rows}} if rows else {}
-
-
-def _button(button: Wire) -> Wire:
-    acts = set(button) - {"text", "style", "icon_custom_emoji_id"}
-    if not acts:
-        words = "Text buttons are unallowed in the inline keyboard"
-        raise BotApiError(400, f"Bad Request: can't parse inline keyboard button: {words}")
-    if len(acts) > 1 or not acts <= {"callback_data", "url", "copy_text"}:
-        raise NotBuilt(f"a button with {', '.join(sorted(acts))}")
-    if not 1 <= len(button.get("callback_data", "-").encode()) <= CALLBACK_LIMIT:
-        raise BotApiError(400, "Bad Request: BUTTON_DATA_INVALID")
-    if "url" in button:
-        link = checked_link(button["url"])
-        if not link:
-            raise BotApiError(
-                400, f"Bad Request: inline keyboard button URL '{button['url']}' is invalid: Wrong HTTP URL"
-            )
-        return {**button, "url": link}
-    return button
 
 
 # Files of a message
@@ -453,6 +516,17 @@ def _video(call: Context, args: Wire, key: str) -> Wire:
     return {"video": {**_named(kept), **size, **_thumbnail(call, args)}}
 
 
+def _animation(call: Context, args: Wire, key: str) -> Wire:
+    """A GIF or a silent MP4 that plays by itself; older bots find it as a document too. Anything else is a document."""
+    kept = _kept(call, args[key], "animations")
+    start = call.chats.files.on_disk(kept).read_bytes()[:12]
+    if not is_mp4(start) and start[:6] not in (b"GIF87a", b"GIF89a"):
+        return {"document": _named(kept)}
+    size = {name: args.get(name) or getattr(kept, name, 0) for name in ("width", "height", "duration")}
+    thumbnail = _thumbnail(call, args)
+    return {"animation": {**_named(kept), **size, **thumbnail}, "document": {**_named(kept), **thumbnail}}
+
+
 def _document(call: Context, args: Wire, key: str) -> Wire:
     return {"document": {**_named(_kept(call, args[key], "documents")), **_thumbnail(call, args)}}
 
@@ -470,14 +544,23 @@ def _thumbnail(call: Context, args: Wire) -> Wire:
 
 
 def _album_item(call: Context, item: Wire) -> Wire:
+    if item["type"] not in ("photo", "video", "document"):
+        raise NotBuilt(f"{item['type']} in an album")
+    return _item(call, item)
+
+
+def _item(call: Context, item: Wire) -> Wire:
+    """An InputMedia as the parts of a message."""
     built = "type media caption parse_mode caption_entities width height duration supports_streaming thumbnail".split()
     for parameter, value in item.items():
         if parameter not in built and value:
-            raise NotBuilt(f"{item['type']} of an album with {parameter}")
+            raise NotBuilt(f"a {item['type']} with {parameter}")
     if item["type"] == "photo":
-        return _photo(call, item["media"]) | _caption(item)
+        return _photo(call, item["media"]) | caption(item)
     if item["type"] == "video":
-        return _video(call, item, "media") | _caption(item)
+        return _video(call, item, "media") | caption(item)
     if item["type"] == "document":
-        return _document(call, item, "media") | _caption(item)
-    raise NotBuilt(f"{item['type']} in an album")
+        return _document(call, item, "media") | caption(item)
+    if item["type"] == "animation":
+        return _animation(call, item, "media") | caption(item)
+    raise NotBuilt(f"{item['type']} as media")

@@ -82,6 +82,10 @@ def _bubble(chats: Chats, chat: Chat, message: ShownMessage, kept: Posted, first
     picture = _avatar(message.sender, colour) if last else '<div class="avatar"></div>'
     text = to_html(kept.text, kept.entities, links=True)
     words = f'<div class="text">{_tidied(text)}</div>' if text else ""
+    if message.topic:
+        words = f'<div class="text"><i>Topic: {html.escape(message.topic)}</i></div>'
+    if message.forwarded_from:
+        name += f'<div class="name">Forwarded from {html.escape(message.forwarded_from)}</div>'
     changed = "edited " if message.history else ""
     clock = datetime.fromtimestamp(message.sent_at).strftime("%H:%M")
     reactions = "".join(f'<span class="reaction">{html.escape(emoji)}</span>' for emoji in message.reactions)
@@ -123,6 +127,10 @@ def _media(media: Media | None) -> str:
     size = f' width="{media.width}" height="{media.height}"' if media.width else ""
     if media.kind == "photo":
         return f'<a href="{address}"><img class="media" src="{address}"{size} alt="photo"></a>'
+    if media.kind == "animation" and media.mime_type == "image/gif":
+        return f'<img class="media" src="{address}"{size} alt="animation">'
+    if media.kind == "animation":
+        return f'<video class="media" src="{address}"{size} autoplay loop muted playsinline></video>'
     if media.kind == "video":
         poster = f' poster="{html.escape(media.thumbnail_path)}"' if media.thumbnail_path else ""
         length = (
@@ -139,7 +147,10 @@ def _media(media: Media | None) -> str:
 
 
 def _keyboard(message: ShownMessage) -> str:
-    rows = "".join(f'<div class="keys">{"".join(_key(message, b) for b in row)}</div>' for row in message.buttons)
+    said = [[ShownButton(text) for text in row] for row in message.keyboard]
+    rows = "".join(
+        f'<div class="keys">{"".join(_key(message, b) for b in row)}</div>' for row in [*message.buttons, *said]
+    )
     return f'<div class="keyboard">{rows}</div>' if rows else ""
 
 

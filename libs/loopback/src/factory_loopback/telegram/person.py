@@ -72,6 +72,11 @@ class ShownMessage:
     history: list[str] = field(default_factory=list)  # HTML of the texts before, oldest first
     link: str | None = None
     silent: bool = False
+    keyboard: list[list[str]] = field(default_factory=list)  # keys of a reply keyboard, each of which says its text
+    removes_keyboard: bool = False
+    asks_reply: bool = False
+    topic: str = ""  # the name that this message gives its topic
+    forwarded_from: str = ""
 
     def button(self, name: str) -> ShownButton | None:
         """The button with this text or these data."""
@@ -145,10 +150,14 @@ class Person(Reader):
     async def press(self, message_id: int, button: str, timeout: float = 10.0) -> str:
         """Presses the button with this text or these data; the text of the bot's answer, which may be empty.
 
-        A button with a link or a text to copy answers with that. Raises NoSuchButton, and NoAnswer after `timeout` s.
+        A button with a link or a text to copy answers with that, a key of a reply keyboard says its text and answers
+        nothing. Raises NoSuchButton, and NoAnswer after `timeout` s.
         """
         posted = self._posted(message_id)
         shown = shown_message(self._chats, posted)
+        if any(button in row for row in shown.keyboard):
+            await self.type(button, thread_id=shown.thread_id)
+            return ""
         found = shown.button(button)
         if not found:
             has = ", ".join(repr(b.text) for row in shown.buttons for b in row) or "none"
@@ -258,6 +267,7 @@ class RemotePerson(Reader):
 def shown_message(chats: Chats, posted: Posted) -> ShownMessage:
     """The message as a reader sees it."""
     wire, sender = posted.wire, posted.wire["from"]
+    keyboard = posted.keyboard or {}
     emoji = [e for user_id in sorted(posted.reactions) for e in posted.reactions[user_id]]
     return ShownMessage(
         message_id=posted.message_id,
@@ -278,6 +288,11 @@ def shown_message(chats: Chats, posted: Posted) -> ShownMessage:
         history=list(posted.history),
         link=chats.chats[posted.chat_id].link(posted.message_id, wire.get("message_thread_id")),
         silent=posted.silent,
+        keyboard=[[key["text"] for key in row] for row in keyboard.get("keyboard", [])],
+        removes_keyboard="remove_keyboard" in keyboard,
+        asks_reply="force_reply" in keyboard,
+        topic=(wire.get("forum_topic_created") or wire.get("forum_topic_edited") or {}).get("name", ""),
+        forwarded_from=wire.get("forward_origin", {}).get("sender_user", {}).get("first_name", ""),
     )
 
 
@@ -289,7 +304,7 @@ def _shown_button(button: Wire) -> ShownButton:
 
 
 def _shown_media(chats: Chats, posted: Posted) -> Media | None:
-    kind = next((kind for kind in ("photo", "video", "document") if kind in posted.wire), None)
+    kind = next((kind for kind in ("photo", "video", "animation", "document") if kind in posted.wire), None)
     if not kind:
         return None
     wire = posted.wire[kind][-1] if kind == "photo" else posted.wire[kind]

@@ -60,6 +60,7 @@ class LoopbackTelegram:
                 self.chats.add_chat(*parse_named(text), forum=forum)
         self.faults = Faults()
         self.api = BotApi(token, self.chats, self.faults)
+        self.chats.webhook.violations = self.api.violations
         self._runner: web.AppRunner | None = None
 
     # Life
@@ -79,10 +80,12 @@ class LoopbackTelegram:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         await web.TCPSite(self._runner, self.host, self.port).start()
+        self.chats.webhook.start()
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Ends every poll; what is in a `data` directory stays."""
+        """Ends every poll and delivery; what is in a `data` directory stays."""
+        await self.chats.webhook.stop()
         self.chats.close()
         if self._runner:
             await self._runner.cleanup()
@@ -128,9 +131,12 @@ class LoopbackTelegram:
         drop: bool = False,
         html: bool = False,
         delay: float = 0.0,
+        lasts: float | None = None,
     ) -> Fault:
-        """Lets the next `times` calls of `method` fail; see `Fault`."""
-        return self.faults.add(Fault(method, status, retry_after, times, chat_id, description, acts, drop, html, delay))
+        """Lets the next `times` calls of `method` fail, or all for as long as it `lasts`; see `Fault`."""
+        return self.faults.add(
+            Fault(method, status, retry_after, times, chat_id, description, acts, drop, html, delay, lasts)
+        )
 
     def calls(self, method: str | None = None, chat_id: int | None = None) -> list[Call]:
         """The log of all calls, oldest first."""

@@ -45,10 +45,9 @@ class Updates:
         self._poll += 1
         mine = self._poll
         self._wake()
-        if allowed is not None and allowed != self._allowed:
-            self._allowed = allowed
-            self._save()
-        self._confirm(offset)
+        if allowed is not None:
+            self.allow(allowed)
+        self.confirm(offset)
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
         while True:
@@ -62,16 +61,30 @@ class Updates:
             except TimeoutError:
                 continue
 
+    @property
+    def allowed(self) -> list[str]:
+        """The kinds that the bot has asked for; empty: all but those of ON_REQUEST."""
+        return self._allowed
+
+    def allow(self, allowed: list[str]) -> None:
+        if allowed != self._allowed:
+            self._allowed = allowed
+            self._save()
+
+    async def news(self) -> None:
+        """Returns when there is something new."""
+        await self._news.wait()
+
     def drop(self) -> None:
         """Forgets everything that waits (`drop_pending_updates`)."""
-        self._confirm(self._next)
+        self.confirm(self._next)
 
-    def close(self) -> None:
-        """Ends the poll that waits, so that a server can stop."""
+    def stop_polls(self) -> None:
+        """Ends the poll that waits: the server stops, or a webhook takes its place."""
         self._poll += 1
         self._wake()
 
-    def _confirm(self, offset: int) -> None:
+    def confirm(self, offset: int) -> None:
         if offset < 0:  # the last -offset ones are wanted, all before them are forgotten
             offset = ([0, *sorted(self.waiting)])[offset:][0]
         for number in [n for n in self.waiting if n < offset]:
