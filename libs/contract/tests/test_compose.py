@@ -19,6 +19,8 @@ from factory_contract import health, proc
 STANDIN = Path(__file__).with_name("compose_standin.py")
 PACKAGES = Path(yaml.__file__).parent.parent  # it begins sooner without looking for more
 
+pytestmark = pytest.mark.timeout(300)  # each is dozens of short processes
+
 COMPOSE = """
 services:
   db:
@@ -152,7 +154,7 @@ def test_two_checkouts_at_once(shop: Callable[..., Any], docker: Docker) -> None
     """One Compose file, started twice at the same moment: no port, container, network, volume or image is shared."""
     one, two = shop(), shop()
     starting = [repo.popen("start", "--json") for repo in (one, two)]
-    told = [json.loads(p.communicate(timeout=50)[0]) for p in starting]
+    told = [json.loads(p.communicate(timeout=100)[0]) for p in starting]
     assert [t["state"] for t in told] == ["ready", "ready"]
     assert not set(told[0]["ports"].values()) & set(told[1]["ports"].values())
     names = docker.names()
@@ -227,7 +229,7 @@ def test_ctrl_c_while_an_image_is_pulled(shop: Callable[..., Any], docker: Docke
     starting = repo.popen("start")
     until(lambda: (docker.home / "calls.jsonl").exists() and docker.calls("pull"))
     starting.send_signal(signal.SIGINT)
-    _, err = starting.communicate(timeout=30)
+    _, err = starting.communicate(timeout=100)
     assert starting.returncode == 130
     assert "pulling far/away" in err
     assert docker.names() == []
@@ -358,7 +360,7 @@ def test_a_port_that_is_stolen(shop: Callable[..., Any], docker: Docker, until: 
     starting = repo.popen("start", "--json")
     with socket.create_server(("127.0.0.1", until(lambda: repo.processes() and repo.ports()["X_PORT"]))):
         repo.write("open", "")
-        out, _ = starting.communicate(timeout=40)
+        out, _ = starting.communicate(timeout=100)
     error = json.loads(out)["error"]
     assert (error["code"], f"pid {os.getpid()}" in error["message"]) == ("foreign_listener", True)
     assert docker.have("containers") == []
