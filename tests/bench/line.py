@@ -135,7 +135,7 @@ class Ours:
             "FACTORY_DATABASE_URL": postgres.url,
             "FACTORY_NATS_URL": nats.url,
             "FACTORY_NODE_DIR": str(directory / "node"),
-            "FACTORY_CAPACITY": "4",
+            "FACTORY_CAPACITY": str(MANY[1]),
         }
         argv = [sys.executable, str(PEERS / "noop_role.py")]
         roles = [Child(role, [*argv, role], directory / "logs" / f"{role}.log", env=env) for role in ROLES]

@@ -85,7 +85,7 @@ class Service:
         self.health = self._health(s.health_host, s.health_port)
         self._spawn(self._beat())
         url = s.database_url.get_secret_value()
-        self.pool = await self._patiently("Postgres", lambda: db.connect(url, name=self.name))
+        self.pool = await self._patiently("Postgres", lambda: db.connect(url, name=self.name, size=max(4, s.capacity)))
         self._closing.push_async_callback(self._close_pool)
         self.store = Store(self.pool, lease=s.lease_seconds, replay=s.replay)
         self.records = Records(self.pool)
