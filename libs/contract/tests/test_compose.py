@@ -185,6 +185,23 @@ def test_a_killed_supervisor(shop: Callable[..., Any], docker: Docker, kill: Cal
     assert docker.names() == []
 
 
+def test_an_engine_that_goes_away(
+    shop: Callable[..., Any], docker: Docker, until: Callable[..., Any], kill: Callable[..., Any]
+) -> None:
+    """The service that it is noticed by has failed with its name; stop says what it could not remove, and does so later."""
+    repo = shop(ONE.replace("x:", "cache:"))
+    repo.json("start")
+    silent = docker.say("silent")
+    kill(repo.service("cache")["pid"])  # as the attached command of a real one ends
+    until(lambda: repo.service("cache")["state"] == "failed")
+    assert repo.service("cache")["error"]["code"] == "engine_silent"
+    assert repo.json("stop", code=4)["error"]["code"] == "engine_silent"
+    assert repo.json("status", code=3)["error"]["code"] == "engine_silent"
+    silent.unlink()
+    assert len(repo.json("stop")["containers"]) == 1
+    assert docker.running() == []
+
+
 def test_a_silent_engine_keeps_clean_from_forgetting(shop: Callable[..., Any], docker: Docker) -> None:
     """What is needed to find the volumes is not removed before they are."""
     repo = shop(ONE.replace("x:", "db:"))

@@ -4,6 +4,7 @@ From weak to strong: addresses of services without a `url`, the shell's environm
 one, `env` of the contract, `env` of the service, leased ports and the factory's own names. `FACTORY_*` of the shell never passes.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from factory_contract import checkout, dotenv, variables
+from factory_contract.compose.file import paths as compose_paths
 from factory_contract.errors import ContractError, UndefinedVariable
 from factory_contract.model import Contract, Service
 
@@ -82,8 +84,10 @@ class Environment:
             return {}
         file = file or files[0]
         project = self.compose_project(file)
-        made = checkout.compose_file(self.root, project)  # before the first start there is only the repo's
-        return {"COMPOSE_PROJECT_NAME": project, "COMPOSE_FILE": str(made if made.exists() else self.root / file)}
+        made = checkout.compose_file(self.root, project)
+        # before the first start there is only the repo's
+        run = [made] if made.exists() else compose_paths(self.root / file)
+        return {"COMPOSE_PROJECT_NAME": project, "COMPOSE_FILE": os.pathsep.join(map(str, run))}
 
     def ports_of(self, service: str) -> dict[str, int]:
         """The leased ports that are the service's own, the one that it is reached on first."""

@@ -158,11 +158,17 @@ class Service(Model):
         Annotated[Healthcheck, BeforeValidator(_healthcheck, json_schema_input_type=str | Healthcheck)] | None
     ) = None
     url: str | None = None
-    ports: Ports | None = Field(None, description="The ports that it listens on, where names do not tell")
+    ports: Ports | None = Field(
+        None,
+        description="The ports that it listens on, where names do not tell; of a Compose service those that it publishes",
+    )
     stop: Annotated[Stop, BeforeValidator(_stop, json_schema_input_type=str | Stop)] = Stop()
     cwd: RepoPath = "."
     restart: Literal["no", "on-failure", "always"] = "on-failure"
-    compose_file: RepoPath | None = None
+    compose_file: RepoPath | None = Field(
+        None,
+        description="The Compose file with the service of this name; else the others', else compose.yaml at the top",
+    )
 
 
 class Browser(Model):

@@ -422,6 +422,9 @@ class Supervisor:
                 await self.take_down()
             finally:
                 await self._leave_projects()
+        except ContractError as e:  # an engine that is silent, for one: containers are left
+            self._phase, self._error = "failed", errors.tell(e)
+            raise
         finally:
             self._close()
             if self._error is None:

@@ -278,12 +278,14 @@ class Unit:
         stop = self.service.stop
         if asked and stop.command is not None and not child.exit.done():
             await self._run_stop_command(child, stop.command, stop.timeout)
-        gently = await self._end_child(child)
+        try:
+            gently = await self._end_child(child)
+        finally:
+            if child.exit.done():
+                self.exit_code = child.exit.result()
+            self.child = None
         if asked and not gently:
             self._log.note(f"{self.name} was still there after {stop.timeout:g} s and was killed")
-        if child.exit.done():
-            self.exit_code = child.exit.result()
-        self.child = None
 
     async def _end_child(self, child: Child) -> bool:
         """True if nothing had to be killed."""

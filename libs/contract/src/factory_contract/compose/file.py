@@ -63,11 +63,15 @@ def default(directory: Path) -> str | None:
     return next((name for name in NAMES if (directory / name).is_file()), None)
 
 
+def paths(path: Path) -> list[Path]:
+    """The file, and the override beside it where Compose would take that by itself."""
+    beside = (path.with_name(name) for name in OVERRIDES) if path.name in NAMES else ()
+    return [path, *[override for override in beside if override.is_file()][:1]]
+
+
 def read(path: Path) -> ComposeFile:
-    """The file, and its override where Compose would take it by itself. Raises OSError, Unreadable."""
-    found = ComposeFile([path])
-    if path.name in NAMES:
-        found.paths += [o for name in OVERRIDES if (o := path.with_name(name)).is_file()][:1]
+    """What the file says, and its override. Raises OSError, Unreadable."""
+    found = ComposeFile(paths(path))
     for one in found.paths:
         _add(found, _Tree(), _compose(one))
     return found

@@ -70,7 +70,7 @@ def join(contract: Contract, root: Path) -> Joined:
     services: dict[str, Service] = dict(contract.services)
     for name, path in _with_needs(found, paths).items():
         declared = found.declared(name, path)
-        service = services.get(name) or Service(type="docker-compose", ports=None)
+        service = services.get(name) or Service(type="docker-compose", ports=None, compose_file=path)
         ports = _ports(name, service, declared)
         found.problems += _problems(found, name, path, ports)
         found.members[name] = Member(path, ports, _runs_once(found, name, path), service.ports == {})

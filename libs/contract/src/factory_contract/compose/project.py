@@ -116,8 +116,10 @@ class Project:
         answer = await self._run(*make)
         if answer.code != 0:
             raise ContainersFailed(file=self._path, why=reason(answer.complaint), **self._tail())
-        found = await self.engine.containers(self.name)
-        return {c["Config"]["Labels"]["com.docker.compose.service"]: _container(c) for c in found}
+        labelled = [(c["Config"]["Labels"], c) for c in await self.engine.containers(self.name)]
+        # those of `docker compose run` bear the name of a service, too
+        kept = [(labels, c) for labels, c in labelled if labels.get("com.docker.compose.oneoff") != "True"]
+        return {labels["com.docker.compose.service"]: _container(c) for labels, c in kept}
 
     async def _refuse_others(self) -> None:
         """A project of this name that is somebody else's would be changed by us. Raises ComposeProjectTaken."""
@@ -142,8 +144,7 @@ class Project:
         """Compose's own reading of the file, rewritten and written down. Raises ComposeInvalid and what `rewrite` does."""
         files = [str(path) for path in self._file.paths]
         ask = [*compose.argv, *self._flags(files), "config", *([] if compose.v1 else ["--format", "json"])]
-        everybody = {"COMPOSE_PROFILES": ",".join(self._file.profiles)}
-        answer = await self.engine.run(*ask, cwd=self._environment.root, env=everybody, complaint=self._log.feed)
+        answer = await self.engine.run(*ask, cwd=self._environment.root, env=self._profiles, complaint=self._log.feed)
         if answer.code != 0:
             hint = V1_HINT if compose.v1 else ""
             command = " ".join(compose.argv)
@@ -186,6 +187,11 @@ class Project:
     # --- small --------------------------------------------------------------------------------------------------------
 
     @property
+    def _profiles(self) -> dict[str, str]:
+        """All of them: Compose does not know a service of another profile, not even where one that it knows depends on it."""
+        return {"COMPOSE_PROFILES": ",".join(self._file.profiles)}
+
+    @property
     def _own_file(self) -> Path:
         return checkouts.compose_file(self._environment.root, self.name)
 
@@ -198,7 +204,7 @@ class Project:
     async def _run(self, *argv: str) -> Answer:
         """What may take its time; all that it says is in the log."""
         log, root = self._log.feed, self._environment.root
-        return await self.engine.run(*argv, cwd=root, timeout=None, output=log, complaint=log)
+        return await self.engine.run(*argv, cwd=root, env=self._profiles, timeout=None, output=log, complaint=log)
 
     def _tail(self) -> dict[str, Any]:
         return {"log": str(self._log.path), "log_tail": self._log.tail()}

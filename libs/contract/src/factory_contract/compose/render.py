@@ -46,7 +46,8 @@ def rewrite(
         _unshare(service)
         if name in members:
             _member(name, service, members[name], file)
-            for need in service.get("depends_on") or ():
+            # the supervisor waits for them; v1 would do so even while it only makes containers, for ever
+            for need in service.pop("depends_on", None) or ():
                 if need not in known:
                     raise NeededUnseen(service=name, need=need, file=file)
         else:

@@ -1,6 +1,7 @@
 """A service of a Compose file at run time: its child is `docker start --attach`, whose output and exit code are the container's."""
 
 import shlex
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,9 @@ from factory_contract.model import Service
 from factory_contract.process import Child
 from factory_contract.unit import SETTLED, Home, Unit
 
-HELD = 0.3  # seconds that a connection to a container has to last
+# Seconds that a connection to a published port has to last. The engine's proxy accepts from the first moment and hangs up when
+# nobody listens within; into a network that is just coming up its own first try can be lost, and is repeated after a second.
+HELD = 1.2
 KILLED = 137
 GRACE = 5.0  # seconds for the attached command when its container has ended
 
@@ -33,13 +36,14 @@ class ContainerUnit(Unit):
         self._member = member
         self._container: Container | None = None
         self._seen_running: float | None = None  # since when, by time.monotonic
+        self._inside: tuple[str, int] | None = None  # where its port is in its own network
 
     @property
     def once(self) -> bool:
         return self._member.once
 
     async def _spawn(self) -> Child:
-        self._seen_running = None
+        self._seen_running = self._inside = None
         self._container = container = await self.project.container(self.name)
         environment = self._home.environment
         return self._home.children.spawn(
@@ -54,8 +58,11 @@ class ContainerUnit(Unit):
         """The container first: what is attached to it can be killed and says nothing about it then."""
         assert self._container is not None
         stop = self.service.stop
-        await self.project.engine.stop(self._container.id, stop.timeout if "timeout" in stop.model_fields_set else None)
-        await self._home.children.end(child, grace=GRACE)
+        own = "timeout" not in stop.model_fields_set  # the container has its `stop_grace_period`
+        try:
+            await self.project.engine.stop(self._container.id, None if own else stop.timeout)
+        finally:
+            await self._home.children.end(child, grace=GRACE)
         return child.exit.result() != KILLED
 
     # --- looking ------------------------------------------------------------------------------------------------------
@@ -77,9 +84,18 @@ class ContainerUnit(Unit):
             command = shlex.join(["docker", "exec", container.id, *container.test])
             return lambda: self._look_by_command(command, shlex.join(container.test))
         address = self._tcp_address()
-        if address is None:
-            return self._look_whether_it_runs
-        return lambda: health.tcp(*address, held=HELD)
+        return self._look_whether_it_runs if address is None else lambda: self._look_at_port(*address)
+
+    async def _look_at_port(self, host: str, port: int) -> health.Outcome:
+        """In the container itself, where this machine reaches it; else through the engine's proxy."""
+        if self._inside is None:
+            container = await self._inspect()
+            if _published(container).get(port, "").endswith("/udp"):
+                return await self._look_whether_it_runs()
+            self._inside = _inside(container, port)
+        if self._inside is not None:
+            return await health.tcp(*self._inside)
+        return await health.tcp(host, port, held=HELD)
 
     async def _look_whether_it_runs(self) -> health.Outcome:
         """It has to be seen running for a moment: many that fail do so at once."""
@@ -115,7 +131,31 @@ class ContainerUnit(Unit):
         return (await self._inspect())["State"]
 
 
-def _published(container: Mapping[str, Any]) -> set[int]:
-    """The ports of this machine that lead into a running container."""
-    ports = (container["NetworkSettings"].get("Ports") or {}).values()
-    return {int(binding["HostPort"]) for bindings in ports for binding in bindings or ()}
+def _published(container: Mapping[str, Any]) -> dict[int, str]:
+    """The ports of this machine that lead into a running container → its own: `80/tcp`; of one number for two, tcp's."""
+    ports: Mapping[str, Any] = container["NetworkSettings"].get("Ports") or {}
+    ordered = sorted(ports.items(), key=lambda port: port[0].endswith("/tcp"))
+    return {int(binding["HostPort"]): inner for inner, bindings in ordered for binding in bindings or ()}
+
+
+def _inside(container: Mapping[str, Any], port: int) -> tuple[str, int] | None:
+    """Where the container listens behind a port of this machine, if the gateway of its network is this machine.
+
+    So it is with an engine on Linux; where it runs in a virtual machine or without root, that address may be a stranger's.
+    """
+    inner = _published(container).get(port)
+    networks: Mapping[str, Any] = container["NetworkSettings"].get("Networks") or {}
+    for network in networks.values():
+        if inner is not None and network.get("IPAddress") and _is_ours(network.get("Gateway") or ""):
+            return network["IPAddress"], int(inner.partition("/")[0])
+    return None
+
+
+def _is_ours(address: str) -> bool:
+    """Whether it is an address of this machine (IPv4)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.bind((address, 0))
+        except OSError:
+            return False
+    return address not in ("", "0.0.0.0")
