@@ -722,6 +722,17 @@ async def test_the_sweep_leaves_healthy_jobs_alone(store: Store) -> None:
     assert await found(store) == []
 
 
+async def test_what_postgres_cannot_keep_is_replaced(store: Store, records: Records) -> None:
+    """An app's log with a NUL in it holds no outcome up: neither as text nor anywhere in JSON."""
+    job = await held(store, await new(store))
+    await records.put_round(job, feedback="red\0", spent={"a\0": [r"\u0000", "\\\0", "\0"]})
+    (kept,) = await records.rounds(job.id)
+    assert (kept.feedback, kept.spent) == ("red\ufffd", {"a\ufffd": [r"\u0000", "\\\ufffd", "\ufffd"]})
+    failure = Failure(blame="repo", code="setup", message="no", log_tail="\0")
+    after = await store.apply(job, ev.GaveUp(failure=failure), actor="w1", epoch=job.lease_epoch)
+    assert after.failure is not None and after.failure.log_tail == "\ufffd"
+
+
 async def test_an_expired_lease(store: Store) -> None:
     """Attempt + 1, the holder fenced, claimable by another, the first time at once; after six the job is failed."""
     job = await held(store, await new(store))

@@ -1,5 +1,6 @@
 """The pool of connections: JSON columns go in and out as plain data, queries are called by name."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,15 +10,23 @@ import msgspec
 from .queries import QUERIES
 
 type_names = ("json", "jsonb")
+NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # as JSON writes it, and no escaped backslash before a u
 
 
 def _encode(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    text = msgspec.json.encode(value).decode()
+    return NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
+
+
+def _text(value: str) -> str:
+    return value.replace("\0", "\ufffd")
 
 
 async def _prepare(connection: asyncpg.Connection) -> None:
+    """Postgres keeps no NUL character, and whatever an app or an agent says may hold one."""
     for name in type_names:
         await connection.set_type_codec(name, encoder=_encode, decoder=msgspec.json.decode, schema="pg_catalog")
+    await connection.set_type_codec("text", encoder=_text, decoder=str, schema="pg_catalog")
 
 
 _leads: set[int] = set()  # the sessions that asked for a lead, by the pids of their backends
