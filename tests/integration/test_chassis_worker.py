@@ -1070,6 +1070,25 @@ BROKEN = {
 }
 
 
+async def test_a_part_that_misses_its_cancellation_ends_all_the_same(servers: dict[str, Any], tmp_path: Path) -> None:
+    """As what waits in Python 3.11's `wait_for` can: SIGTERM would never end the process."""
+    misses: list[int] = []
+
+    async def part(_: Service) -> None:
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                misses.append(1)
+                if len(misses) > 1:
+                    raise
+
+    given = Service("planner", role.settings(servers, tmp_path), tasks=[part])
+    async with role.running(given):
+        pass
+    assert len(misses) == 2
+
+
 async def test_a_broken_configuration_ends_with_78(tmp_path: Path) -> None:
     """Each variable is named in one line, no trace, no secret, nothing half-started."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("FACTORY_")}

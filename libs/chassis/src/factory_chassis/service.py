@@ -255,11 +255,18 @@ class Service:
         log.info("stopping")
         if self.worker:
             await self.worker.stop()
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._end_background()
         await self._closing.aclose()
         log.info("stopped")
+
+    async def _end_background(self) -> None:
+        """A cancellation can get lost: the `wait_for` of Python 3.11 drops one that meets its result."""
+        left = set(self._background)
+        while left:
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=2)
+        await asyncio.gather(*self._background, return_exceptions=True)  # their errors were told, or come too late
 
     async def _leave_bus(self) -> None:
         """Waits for handlers that are writing their outcome; a bus that is away is left as it is."""
