@@ -57,6 +57,11 @@ class Stopped:
             ).stdout,
         }
 
+    def said(self) -> list[str]:
+        """What a chat was told; a factory that has just come up sets the commands of one chat after the other."""
+        unsaid = {"getUpdates", "setMyCommands"}
+        return [call["method"] for call in _get(f"{self.up.telegram}/admin/calls") if call["method"] not in unsaid]
+
     async def run(self, *args: str) -> tuple[int, str, str]:
         command = self.command(*args)
         env = self.up.environment() | self.up.env()
@@ -81,10 +86,15 @@ class Stopped:
         async with self.books() as (pool, _, _):
             column = {"jobs": "id"}
             return {
-                table: [
-                    tuple(r)
-                    for r in await pool.fetch(f"SELECT * FROM {table} WHERE {column.get(table, 'job_id')} = $1", job_id)
-                ]
+                table: sorted(  # a table has no order of its own
+                    (
+                        tuple(r)
+                        for r in await pool.fetch(
+                            f"SELECT * FROM {table} WHERE {column.get(table, 'job_id')} = $1", job_id
+                        )
+                    ),
+                    key=repr,
+                )
                 for table in TABLES
             }
 
@@ -313,14 +323,14 @@ async def test_a_running_factory_takes_no_notice(stopped: Stopped) -> None:
         async for line in line_of(stopped.up):
             for job in (stopped.here, stopped.there):  # their places went with the factory's stop
                 await line.until(partial(_settled, line, job), 60, "the lost place is noted")
-            said = len([c for c in _get(f"{stopped.up.telegram}/admin/calls") if c["method"] != "getUpdates"])
+            said = stopped.said()
             code, result, out = await stopped.replay(stopped.there, "--from", "review_running")
             assert (code, result["differences"]) == (0, []), out
             async with stopped.books() as (_, store, _):
                 actors = {e["actor"] for e in await store.events(result["job"])}
             live = {str(line.pid(name)) for name in ("reviewer", "builder", "envkeeper", "notifier")}
             assert not live & {actor.rpartition(".")[2] for actor in actors}
-            assert said == len([c for c in _get(f"{stopped.up.telegram}/admin/calls") if c["method"] != "getUpdates"])
+            assert stopped.said() == said
             assert result["job"] not in {j.id for j in await line.store.jobs(limit=500)}
         code, listed, _ = await stopped.run("jobs", "--all")
         assert code == 0 and result["job"] not in listed

@@ -160,7 +160,7 @@ class Watch(threading.Thread):
         self.join(10)
 
     def in_sandboxes(self) -> Found:
-        return [(f"{line[:60]!r}", held) for (_, line), held in self.environments.items() if held]
+        return [(repr(line), held) for (_, line), held in self.environments.items() if held]
 
 
 async def a_database(directory: Path, password: str) -> Postgres:
