@@ -2,24 +2,25 @@
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from factory_contract import checkout, implementation
-from factory_contract.errors import ContractError, Interrupted, Usage
+from factory_contract.errors import ContractError, Interrupted, MachineRefused, Usage
 from factory_contract.output import Output
 
 DESCRIPTION = "Makes a repo runnable and testable, by what its factory.yaml says."
 EXAMPLES = """\
 examples:
+  factory                               what there is here, and what to do next
   factory setup && factory start        install what the repo needs, start its services, wait until they are ready
   factory status --json                 what runs, for machines (exit code 3 when it is not ready)
-  factory urls                          where to look
-  factory logs --service api --tail 50  what a service says
-  factory test unit                     run one suite
+  factory test && factory validate      run the tests; open the app in a browser
   factory stop; factory clean           end it; give the ports back and remove what was made
+  factory start --help                  examples for each command
 
 exit codes: 0 done, 1 the repo's own command failed, 2 usage or invalid factory.yaml,
             3 not ready or unhealthy, 4 refused (lock, limit, port), 130 interrupted
@@ -33,6 +34,9 @@ class Parser(argparse.ArgumentParser):
         raise Usage(problem=message, hint=f"{self.format_usage().strip()}")
 
 
+# Metavars say what a value is, also for shell completion: DIR, SERVICE and SUITE are completed by name.
+
+
 def _ports(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--port-range", metavar="LO-HI", help="lease ports from this range; LO alone is its begin")
     verb.add_argument("--worktree-id", metavar="ID", help="the name of this checkout in host names and ledgers")
@@ -44,15 +48,15 @@ def _start(verb: argparse.ArgumentParser) -> None:
 
 
 def _test(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("suites", nargs="*", metavar="SUITE")
+    verb.add_argument("suites", nargs="*", metavar="SUITE", help="which; without names all")
 
 
 def _validate(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--feature", metavar="TEXT", help="only scenarios whose name or criterion has this text")
+    verb.add_argument("--feature", metavar="TEXT", help="only scenarios about this: all its words are in what they say")
 
 
 def _logs(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--service", action="append", metavar="X", help="only this service (again for more)")
+    verb.add_argument("--service", action="append", metavar="SERVICE", help="only this service (again for more)")
     verb.add_argument("--tail", type=int, metavar="N", help="only the last N lines")
     verb.add_argument("--follow", "-f", action="store_true", help="go on with what comes")
     verb.add_argument("--grep", metavar="REGEX", help="only lines that match")
@@ -60,27 +64,132 @@ def _logs(verb: argparse.ArgumentParser) -> None:
 
 
 def _restart(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("services", nargs="*", metavar="SERVICE")
+    verb.add_argument("services", nargs="*", metavar="SERVICE", help="which; without names all")
+
+
+def _completion(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("shell", choices=("bash", "zsh", "fish"), help="for which shell")
 
 
 def _nothing(verb: argparse.ArgumentParser) -> None:
     """A verb without arguments of its own."""
 
 
-VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "setup": ("run the repo's setup commands", _nothing),
-    "start": ("start all services in the background and wait until they are ready", _start),
-    "supervise": ("what `start` puts into the background, in the foreground", _ports),
-    "status": ("what runs, and how it is", _nothing),
-    "test": ("run test suites, all or the named ones", _test),
-    "validate": ("open the app in a browser: the repo's scenarios, else a look at every URL", _validate),
-    "urls": ("where the app answers", _nothing),
-    "logs": ("what services have said", _logs),
-    "restart": ("restart services; without names the contract is read anew and all start again", _restart),
-    "stop": ("end everything that `start` has started", _nothing),
-    "clean": ("stop, give the ports back, remove state and logs", _nothing),
-    "schema": ("print the JSON Schema of factory.yaml", _nothing),
-    "check": ("check factory.yaml without running anything", _nothing),
+class Verb(NamedTuple):
+    """One command: what it does, its arguments, and examples as pairs of a command line and what it does."""
+
+    about: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    examples: tuple[tuple[str, str], ...]
+
+
+VERBS: dict[str, Verb] = {
+    "check": Verb(
+        "check factory.yaml without running anything",
+        _nothing,
+        (
+            ("factory check", "every mistake with its line and column, all at once"),
+            ("factory check --json", "the same, and the whole contract with its defaults, for machines"),
+        ),
+    ),
+    "setup": Verb(
+        "copy the ignored files that are listed, run the repo's setup commands",
+        _nothing,
+        (("factory setup", "once in a new checkout, and when dependencies have changed"),),
+    ),
+    "start": Verb(
+        "start all services in the background and wait until they are ready",
+        _start,
+        (
+            ("factory start", "ready, or it says which service is not and why"),
+            ("factory start --port-range 46200", "ports from 46200 on"),
+            ("factory start --worktree-id job_123", "this checkout is `job-123` in host names"),
+        ),
+    ),
+    "supervise": Verb(
+        "what `start` puts into the background, in the foreground",
+        _ports,
+        (("factory supervise", "in a container, where something else keeps processes; Ctrl-C ends it all"),),
+    ),
+    "status": Verb(
+        "what runs, and how it is",
+        _nothing,
+        (
+            ("factory status", "each service: its state, pid, address, what is wrong"),
+            ("factory status --json", "for machines; exit code 0 only when all is ready"),
+        ),
+    ),
+    "urls": Verb(
+        "where the app answers",
+        _nothing,
+        (
+            ("factory urls", "one line a service, the primary one first"),
+            ("factory urls --json", "with `internal_url` for programs that cannot resolve *.localhost"),
+        ),
+    ),
+    "logs": Verb(
+        "what services have said",
+        _logs,
+        (
+            ("factory logs --service api --tail 50", "the last lines of one service"),
+            ("factory logs --follow --grep '(?i)error'", "what comes, as far as it matches"),
+            ("factory logs --since 5m", "what all of them said in the last five minutes"),
+        ),
+    ),
+    "test": Verb(
+        "run test suites, all or the named ones",
+        _test,
+        (
+            ("factory test", "all suites"),
+            ("factory test unit types", "two of them"),
+            ("factory test --json", "counts, failed names, durations"),
+        ),
+    ),
+    "validate": Verb(
+        "open the app in a browser: the repo's scenarios, else a look at every URL",
+        _validate,
+        (
+            ("factory validate", "all scenarios, filmed; where there are none, every URL"),
+            ('factory validate --feature "user can create project"', "the scenarios about that"),
+        ),
+    ),
+    "restart": Verb(
+        "restart services; without names the contract is read anew and all start again",
+        _restart,
+        (
+            ("factory restart api", "and what depends on it"),
+            ("factory restart", "after factory.yaml was changed"),
+        ),
+    ),
+    "stop": Verb(
+        "end everything that `start` has started",
+        _nothing,
+        (("factory stop", "in the order of the graph; ports and logs stay"),),
+    ),
+    "clean": Verb(
+        "stop, give the ports back, remove state and logs",
+        _nothing,
+        (("factory clean", "the checkout is as it was before the first setup, but for what setup has made"),),
+    ),
+    "schema": Verb(
+        "print the JSON Schema of factory.yaml",
+        _nothing,
+        (
+            (
+                "factory schema > factory.schema.json",
+                "for an editor: # yaml-language-server: $schema=factory.schema.json",
+            ),
+        ),
+    ),
+    "completion": Verb(
+        "print the completion script of a shell",
+        _completion,
+        (
+            ('eval "$(factory completion bash)"', "in ~/.bashrc"),
+            ('eval "$(factory completion zsh)"', "in ~/.zshrc, after compinit"),
+            ("factory completion fish | source", "in ~/.config/fish/config.fish"),
+        ),
+    ),
 }
 
 
@@ -89,24 +198,42 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     top = Parser("factory", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=raw)
     top.add_argument("-C", dest="directory", metavar="DIR", default=".", help="as if started in DIR")
-    verbs = top.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="factory")
+    top.add_argument("--version", action="store_true", help="which version this is")
+    verbs = top.add_subparsers(dest="command", metavar="COMMAND", prog="factory")
     for name in [only] if only in VERBS else VERBS:
-        about, add_arguments = VERBS[name]
-        verb = verbs.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        about, add_arguments, examples = VERBS[name]
+        sentence = f"{about[0].upper()}{about[1:]}."
+        verb = verbs.add_parser(name, help=about, description=sentence, epilog=_shown(examples), formatter_class=raw)
         verb.add_argument("--json", action="store_true", help="one JSON object on stdout; progress goes to stderr")
         add_arguments(verb)
     return top
 
 
+def _shown(examples: Sequence[tuple[str, str]]) -> str:
+    width = max(len(command) for command, _ in examples)
+    return "\n".join(["examples:", *(f"  {command.ljust(width)}  {does}" for command, does in examples)])
+
+
+def begin(argv: Sequence[str]) -> int:
+    """Where in `argv` the verb stands: behind `-C DIR` and the like. Its length where there is none."""
+    at = 0
+    while at < len(argv) and argv[at].startswith("-"):
+        at += 2 if argv[at] == "-C" else 1
+    return min(at, len(argv))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    verb = argv[0] if argv and not argv[0].startswith("-") else None
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show an arrow shows a question mark
+    at = begin(argv)
+    verb = argv[at] if at < len(argv) else None
     out = Output(verb or "factory", as_json="--json" in argv)
     try:
-        args = parser(verb).parse_args(argv)
-        out.command = args.command
-        return _run(args, argv, out)
+        if verb == "completion" and argv[at + 1 : at + 2] == ["--words"]:  # a shell asks, at each press of Tab
+            return importlib.import_module("factory_contract.commands.completion").answer(argv[at + 2 :])
+        return _run(parser(verb).parse_args(argv), argv[at:], out)
     except ContractError as e:
         return out.failed(e)
     except KeyboardInterrupt:
@@ -114,13 +241,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `factory logs | head`
         sys.stderr.close()
         return 0
+    except OSError as e:
+        return out.failed(MachineRefused(what=f"{e.filename}: {e.strerror}" if e.filename else e.strerror or str(e)))
 
 
 def _run(args: argparse.Namespace, argv: list[str], out: Output) -> int:
-    module = importlib.import_module(f"factory_contract.commands.{args.command}")
-    if args.command == "schema":
-        return module.run(out)
+    if args.version:
+        out.line(f"factory {importlib.import_module('importlib.metadata').version('software-factory-contract')}")
+        return 0
+    module = importlib.import_module(f"factory_contract.commands.{args.command or 'guide'}")
+    if args.command in ("schema", "completion", None):
+        return module.run(args, out)
     here = checkout.find(Path(args.directory))
     if args.command != "check":
-        implementation.take_over(here, argv[argv.index(args.command) :])
+        implementation.take_over(here, argv)
     return module.run(here, args, out)

@@ -495,7 +495,25 @@ class BrowserMissing(ContractError):
     """`factory validate` needs the browser part, which is not installed"""
 
     code, exit_code = "browser_missing", 4
-    hint = "pip install 'software-factory-contract[validate]'"
+    hint = "`pip install` the extra [validate] of software-factory-contract into the environment of {python}."
+
+
+class ChromiumMissing(ContractError):
+    """`factory validate` needs a Chromium, and none was found"""
+
+    code, exit_code = "chromium_missing", 4
+    hint = (
+        "`{python} -m playwright install --with-deps chromium`, or your system's package (`apt install chromium`), "
+        "or the path of one in FACTORY_CHROMIUM."
+    )
+
+
+class MachineRefused(ContractError):
+    """{what}"""
+
+    # Of the operating system: no permission, no space, too many open files.
+    code, exit_code = "machine_refused", 4
+    hint = "Mend that, then call this again."
 
 
 class Interrupted(ContractError):
