@@ -76,6 +76,7 @@ def test_secrets_of_the_factory_never_pass(tmp_path: Path) -> None:
         "FACTORY_INSIDE": "1",
         "FACTORY_CHROMIUM": "/c",
         "FACTORY_JUNIT": "/j",
+        "FACTORY_ROOT": str(tmp_path),
         "FACTORY_WORKTREE": "wt-1",
         "FACTORY_HOST": "web.wt-1.localhost",
     }

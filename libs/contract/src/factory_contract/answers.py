@@ -53,6 +53,7 @@ class Url(TypedDict):
     internal_url: Annotated[str, "for programs on this machine: http://127.0.0.1:PORT"]
     port: Annotated[int | None, "null where the url names none"]
     primary: Annotated[bool, "the app's front door; one of them is"]
+    also: Annotated[list[str], "the same by other names of this machine, for people"]
 
 
 class Health(TypedDict):

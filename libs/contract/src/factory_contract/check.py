@@ -157,7 +157,7 @@ def _dotted(path: document.Path) -> str:
 
 def _got(value: Any) -> str:
     name = WORDS.get(type(value), type(value).__name__)
-    return name if isinstance(value, dict | list | None) else f"{name} ({value})"
+    return name if isinstance(value, dict | list | None) else f"{name} ({words.short(value)})"
 
 
 def _keys_at(path: document.Path) -> list[str]:
@@ -219,8 +219,9 @@ def _meaning(joined: Joined, tree: Node, root: Path) -> list[Problem]:
 
 def _said_twice(tree: Node) -> Iterator[Problem]:
     runtime = tree.value.get("runtime")
+    below = runtime.value if runtime is not None and isinstance(runtime.value, dict) else {}
     for key in ONCE:
-        if key in tree.value and runtime is not None and key in (runtime.value or {}):
+        if key in tree.value and key in below:
             yield Problem("said_twice", f"`{key}` is at the top and under `runtime`: keep one", path=("runtime", key))
 
 
@@ -258,6 +259,8 @@ def _one_service(service: Service, path: document.Path) -> Iterator[Problem]:
         if service.compose_file:
             what = f"{name}: `compose_file` is for `type: docker-compose`"
             yield Problem("wrong_value", what, path=(*path, "compose_file"))
+    if service.also and service.url is None:
+        yield Problem("wrong_value", f"{name}: `also` adds to a `url`, and there is none", path=(*path, "also"))
     if service.type == "task" and service.healthcheck:
         what = f"{name}: a task is done when it ends, it has no healthcheck"
         yield Problem("wrong_value", what, path=(*path, "healthcheck"))
@@ -289,8 +292,8 @@ def _paths(contract: Contract, root: Path) -> Iterator[Problem]:
     """A link in the repo may lead out of it although its name does not."""
     runtime = contract.runtime
     named: list[tuple[document.Path, str | None]] = [
-        *((("env_file", i), p) for i, p in enumerate(contract.env_file or [])),
-        *((("runtime", "env_file", i), p) for i, p in enumerate(runtime.env_file or [])),
+        *((("env_file", i), f.path) for i, f in enumerate(contract.env_file or [])),
+        *((("runtime", "env_file", i), f.path) for i, f in enumerate(runtime.env_file or [])),
         (("implementation",), contract.implementation),
         (("runtime", "implementation"), runtime.implementation),
         (("validation", "scenarios"), contract.validation.scenarios),

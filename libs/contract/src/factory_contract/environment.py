@@ -16,17 +16,21 @@ from factory_contract.compose.file import paths as compose_paths
 from factory_contract.errors import ContractError, UndefinedVariable
 from factory_contract.model import Contract, Service
 
-PASSED = ("FACTORY_INSIDE", "FACTORY_CHROMIUM")  # besides FACTORY_HOST, FACTORY_WORKTREE and FACTORY_JUNIT, set here
+PASSED = ("FACTORY_INSIDE", "FACTORY_CHROMIUM")  # besides what `_names` makes, and FACTORY_JUNIT
 
 
 class Url(NamedTuple):
-    """One address of the app. `internal_url` is for programs on this machine that cannot resolve *.localhost."""
+    """One address of the app. `internal_url` is for programs on this machine that cannot resolve *.localhost.
+
+    also: where people find it by other names of this machine; nothing opens them by itself.
+    """
 
     service: str
     url: str
     internal_url: str
     port: int | None
     primary: bool
+    also: list[str]
 
 
 class Environment:
@@ -40,15 +44,16 @@ class Environment:
         self._own = {name: str(port) for name, port in ports.items()}
         self.owners = owners(contract, ports)
         self._files: dict[str, str] = {}
-        for name in contract.env_files:
-            known = {**self._shell, **self._files, **self._own}
-            self._files |= dotenv.read(root / name, name, known)
+        for file in contract.env_files:
+            if file.required or (root / file.path).exists():
+                known = {**self._shell, **self._files, **self._own}
+                self._files |= dotenv.read(root / file.path, file.path, known)
 
     def of(self, service: str | None = None, **more: str) -> dict[str, str]:
         """The environment of a service, or of a command of the repo (setup, tests, seed). Raises UndefinedVariable."""
         firm, loose = self._addresses()
         env = {**loose, **self._shell, **self._files, **firm}
-        own = {**self._own, "FACTORY_WORKTREE": self.worktree, "FACTORY_HOST": self.host(service), **more}
+        own = {**self._own, **self._names(service), **more}
         own |= self._compose(service)
         layers = [("env", self.contract.env)]
         if service is not None:
@@ -57,6 +62,13 @@ class Environment:
             for name, value in layer.items():
                 env[name] = self._fill(f"{where}.{name}", value, {**env, **own})
         return {**env, **own}
+
+    def _names(self, service: str | None) -> dict[str, str]:
+        return {
+            "FACTORY_ROOT": str(self.root),
+            "FACTORY_WORKTREE": self.worktree,
+            "FACTORY_HOST": self.host(service),
+        }
 
     def fill(self, where: str, text: str, service: str | None = None) -> str:
         """`text` with its variables. `where` is its key, for the message. Raises UndefinedVariable."""
@@ -107,9 +119,22 @@ class Environment:
         url = self.contract.services[service].url
         if url is None:
             return None
+        return self._fill(f"services.{service}.url", url, self._known_to_urls(service))
+
+    def _known_to_urls(self, service: str) -> dict[str, str]:
+        """Not `env` as a whole, which may refer to URLs itself."""
         literal = {k: v for k, v in self.contract.env.items() if "${" not in v}
-        known = {**self._shell, **self._files, **literal, **self._own, "FACTORY_WORKTREE": self.worktree}
-        return self._fill(f"services.{service}.url", url, {**known, "FACTORY_HOST": self.host(service)})
+        return {**self._shell, **self._files, **literal, **self._own, **self._names(service)}
+
+    def also(self, service: str) -> list[str]:
+        """Its further addresses, without those that name something which is not set here."""
+        known = self._known_to_urls(service)
+        addresses = self.contract.services[service].also
+        return [
+            variables.fill(address, known.get, KeyError)
+            for address in addresses
+            if all(known.get(name) for name in variables.names_in(address))
+        ]
 
     def start_url(self) -> str | None:
         """`validation.browser.start_url`, with the host name of the service whose port it names."""
@@ -131,7 +156,7 @@ class Environment:
     def _url(self, service: str, url: str, *, primary: bool) -> Url:
         port = self.main_port(service) or urlsplit(url).port
         internal = f"http://127.0.0.1:{port}" if port else url
-        return Url(service, url, internal, port, primary)
+        return Url(service, url, internal, port, primary, self.also(service))
 
     def _service_in(self, url: str) -> str | None:
         """The service that a URL of the contract leads to, by the port that it names."""

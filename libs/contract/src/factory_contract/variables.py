@@ -14,6 +14,11 @@ def ports_in(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def names_in(text: str) -> list[str]:
+    """The names `${NAME}` in a value that have no default."""
+    return [m.group(1) for m in REFERENCE.finditer(text) if m.group(1) and m.group(2) is None]
+
+
 def fill(text: str, look_up: Callable[[str], str | None], missing: Callable[[str], Exception]) -> str:
     """`text` with `${NAME}` and `${NAME:-default}` filled in; `$${` is a literal `${`. Raises what `missing` makes."""
 

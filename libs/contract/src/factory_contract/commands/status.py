@@ -26,6 +26,7 @@ def show(fields: dict[str, Any], out: Output) -> None:
     """The table for people."""
     out.line(f"{fields['worktree']}: {out.state(fields['state'], to=sys.stdout)}")
     services: list[dict[str, Any]] = fields["services"] or []
+    also = {u["service"]: u.get("also", []) for u in fields["urls"]}
     width = max((len(s["name"]) for s in services), default=0)
     for s in services:
         facts = [
@@ -38,3 +39,5 @@ def show(fields: dict[str, Any], out: Output) -> None:
         ]
         state = out.state(s["state"], 9, to=sys.stdout)
         out.line(f"  {s['name'].ljust(width)}  {state}  {'  '.join(f for f in facts if f)}".rstrip())
+        for address in also.get(s["name"], []):
+            out.line(f"  {' ' * width}  {' ' * 9}  also {address}")

@@ -16,6 +16,8 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
     width = max((len(u["service"]) for u in fields["urls"]), default=0)
     for url in fields["urls"]:
         out.line(f"{url['service'].ljust(width)}  {url['url']}{'  (primary)' if url['primary'] else ''}")
+        for address in url.get("also", []):
+            out.line(f"{' ' * width}  {address}")
     if fields["state"] != "ready":
         out.progress(f"(the app is {fields['state']})")
     return 0
