@@ -142,7 +142,7 @@ class _Session:
         context = await browsers.fresh(self.browser, self.plan.size, self.plan.storage_state)
         try:
             login = Scenario("Log in", (), tuple(self.plan.login))
-            result = await self._steps(_Tabs(context, await context.new_page()), login, None, "login-failed")
+            result = await self._steps(_Tabs(context, await context.new_page()), login, None, "login")
             if result.ok:
                 return await context.storage_state(indexed_db=True)
             self.results.append(result)
