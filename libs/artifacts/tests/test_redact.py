@@ -53,6 +53,13 @@ def test_each_spelling_is_replaced(spelling: str) -> None:
     assert redactor.bytes_(f"<{spelling}>".encode()) == f"<{MASK}>".encode()
 
 
+def test_data_loses_its_secrets_and_nothing_else() -> None:
+    """Names and values; a key that begins in one text and ends in another takes nothing with it that stands between."""
+    begin, end = ("-----" + f"{word} PRIVATE" + " KEY-----" for word in ("BEGIN", "END"))
+    data = {SECRET: [1, None, {"tail": f"{SECRET} {begin}"}], "ok": False, "tail": end}
+    assert Redactor([SECRET]).data(data) == {MASK: [1, None, {"tail": f"{MASK} {MASK}"}], "ok": False, "tail": end}
+
+
 @pytest.mark.parametrize("before", ["", "x", "xy", "xyz", "user:"])
 @pytest.mark.parametrize("after", ["", "1", "12", "123"])
 def test_base64_of_something_around_the_secret(before: str, after: str) -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 import msgspec
@@ -67,7 +68,7 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         given = {secret for secret in secrets if secret}
         self.too_short = sum(len(secret) < SHORTEST for secret in given)
-        spellings = {s for secret in given if len(secret) >= SHORTEST for s in _spellings(secret)}
+        spellings = {s for secret in given if len(secret) >= SHORTEST for s in spellings_of(secret)}
         longest_first = sorted(spellings, key=len, reverse=True)  # or a prefix would leave its longer sibling's end
         known = "|".join(map(re.escape, longest_first))
         pattern = f"{known}|{_ANY_TOKEN}" if known else _ANY_TOKEN
@@ -81,6 +82,17 @@ class Redactor:
     def bytes_(self, data: bytes) -> bytes:
         """The same for UTF-8 (or any ASCII-compatible) bytes, whole."""
         return self._bytes.sub(MASK.encode(), data)
+
+    def data(self, value: Any) -> Any:
+        """The same for what JSON holds, text by text: what stands between the halves of a private key is no part of it."""
+        match value:
+            case str():
+                return self.text(value)
+            case dict():
+                return {self.data(name): self.data(one) for name, one in value.items()}
+            case list() | tuple():
+                return [self.data(one) for one in value]
+        return value
 
     def stream(self) -> "RedactedStream":
         return RedactedStream(self._bytes, self._hold)
@@ -142,7 +154,7 @@ class RedactedStream:
         return len(text)
 
 
-def _spellings(secret: str) -> Iterator[str]:
+def spellings_of(secret: str) -> Iterator[str]:
     """How `secret` may stand in a text. Base64 of something that contains it shows as one of three cores, by offset."""
     yield secret
     raw = secret.encode()

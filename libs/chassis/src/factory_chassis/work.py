@@ -45,7 +45,7 @@ class CleanRecords(PatientRecords):
 
     async def add_evidence(self, job: Job, commit: str, kind: str, ok: bool, data: Any) -> None:
         if kind != "scenarios":  # they are no report: somebody may have to run them again
-            data = msgspec.json.decode(self._redactor.bytes_(msgspec.json.encode(data)))
+            data = self._redactor.data(msgspec.to_builtins(data))
         await super().add_evidence(job, commit, kind, ok, data)
 
 
