@@ -72,7 +72,7 @@ def test_the_example_of_the_vision_loads_as_written() -> None:
     assert loaded.ports == ["RESTATE_ADMIN_PORT", "API_PORT", "APP_PORT", "WEBSITE_PORT"]
     assert loaded.compose.missing == ["packages/common/docker-compose.yaml"]
     assert loaded.contract.setup_commands == ["bun install"]
-    assert loaded.contract.env_files == [".env.dev"]
+    assert [file.path for file in loaded.contract.env_files] == [".env.dev"]
     assert loaded.contract.services["electric"].compose_file == "packages/common/docker-compose.yaml"
     assert loaded.contract.services["api"].healthcheck.kind == "command"  # pyright: ignore[reportOptionalMemberAccess]
 
@@ -216,11 +216,8 @@ def test_short_forms() -> None:
         "  b: {command: x, healthcheck: {tcp: 80, timeout: 1m30s, start_period: 500ms}}\n"
     )
     a, b = loaded.contract.services["a"], loaded.contract.services["b"]
-    assert (loaded.contract.setup_commands, loaded.contract.seed, loaded.contract.env_files) == (
-        ["one"],
-        ["two"],
-        [".env"],
-    )
+    assert (loaded.contract.setup_commands, loaded.contract.seed) == (["one"], ["two"])
+    assert [file.path for file in loaded.contract.env_files] == [".env"]
     assert (a.stop.command, a.ports, a.depends_on) == ("z", {"A_PORT": None}, ["b"])
     assert b.healthcheck is not None
     assert (b.healthcheck.timeout, b.healthcheck.start_period, b.healthcheck.tcp) == (90, 0.5, "80")

@@ -8,6 +8,8 @@ Exit codes: 1 the repo's own command failed, 2 usage or invalid contract, 3 not 
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from factory_contract import words
+
 SHOWN = (
     *("file", "line", "column", "service", "suite"),
     *("log", "log_tail", "pids", "containers", "exit_code_of_command"),
@@ -68,7 +70,7 @@ class Problem(ContractError):
         self, kind: str, what: str, *, path: tuple[str | int, ...] = (), line: int = 1, column: int = 1, hint: str = ""
     ) -> None:
         self.kind, self.path, self.line, self.column = kind, path, line, column
-        super().__init__(what=what, line=line, column=column, hint=hint)
+        super().__init__(what=words.short(what, 400), line=line, column=column, hint=words.short(hint, 400))
 
     def as_dict(self) -> dict[str, Any]:
         return {**super().as_dict(), "code": self.kind, "key": ".".join(str(p) for p in self.path)}

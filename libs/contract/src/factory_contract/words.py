@@ -22,11 +22,17 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"Known here: {', '.join(names)}." if names else ""
 
 
+def short(value: object, limit: int = 60) -> str:
+    """The begin of a value, for a message."""
+    text = str(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
 def seconds(text: str | float) -> float:
     """`500ms`, `5s`, `1m30s` or a number of seconds. Raises ValueError."""
     if isinstance(text, int | float) and not isinstance(text, bool):
         return float(text)
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", str(text))
     if not parts or "".join(n + u for n, u in parts) != text:
-        raise ValueError(f"{text!r} is no duration: expected 500ms, 5s, 1m30s or a number of seconds")
+        raise ValueError(f"{short(text)!r} is no duration: expected 500ms, 5s, 1m30s or a number of seconds")
     return sum(float(n) * UNITS[u] for n, u in parts)
