@@ -232,6 +232,16 @@ class TooManyFiles(BundleRefused):
     limit: int
 
 
+class OwnSecret(BundleRefused):
+    """{path} holds one of the factory's own secrets, which a push would give away"""
+
+    CODE = "own_secret"
+    HINT = "Take it out, in whatever spelling it stands there: nothing in the repository needs it."
+    path: str
+    commit: str  # the first that brings it
+    before: str  # its first parent
+
+
 class CheckoutBroken(Exception):
     """The `.git` of a job's checkout is gone, or lacks what it was made with: nothing in it can be trusted or mended.
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from . import quarantine
 from .branches import check_branch
@@ -220,6 +221,18 @@ class Mirror(Repository):
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+    async def write_news(self, sha: str, file: BinaryIO) -> None:
+        """Writes what a push of `sha` would bring beside what the remote's branches held at the last fetch.
+
+        Of each commit, oldest first, a line `\\0<hash> <parents>`, then its patch: no context, binary files as text, of
+        a merge what differs from both sides. Raises NoSuchRef.
+        """
+        await self.resolve(whole_hash(sha))
+        form = ("--reverse", "--topo-order", "--format=tformat:%x00%H %P", "--no-show-signature")
+        patch = ("-p", "-c", "-U0", "--text", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color")
+        news = (sha, "--not", "--remotes")
+        await git(self.path, "log", *form, *patch, *news, stdout=file.fileno(), timeout=REMOTE_S)
 
     async def push(
         self,

@@ -11,7 +11,7 @@ from factory_chassis.plan import Plan
 from factory_chassis.work import Work
 from factory_forge import git as forge_git
 from factory_forge.ended import ended as over
-from factory_forge.errors import BundleRefused, CheckoutBroken
+from factory_forge.errors import BundleRefused, CheckoutBroken, OwnSecret
 from factory_forge.forges import Forges
 from factory_forge.inside import GitInside
 from factory_jobs import events as ev
@@ -23,6 +23,7 @@ from factory_sandbox.contract import Answer, Contract
 from factory_sandbox.handle import Handle
 
 from . import checkpoint, feedback, merging, prompt, proof, publish, recorded, turn
+from .leaks import Leaks
 from .merging import Merging
 from .settings import Settings
 
@@ -32,6 +33,7 @@ FAILED_TURNS = frozenset({"model_error", "login_needed", "agent_died", "protocol
 class Handlers:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.forges = settings, Forges.of(settings)
+        self.leaks = Leaks({*settings.secrets()} - {*Settings().secrets()})  # a default is no secret
 
     def by_state(self) -> dict[State, Any]:
         return {
@@ -238,8 +240,9 @@ class Handlers:
         mirror = await self._mirror(work)
         try:
             await checkpoint.into_mirror(work, mirror, sha)
+            await self.leaks.search(mirror, sha)
         except BundleRefused as e:
-            return f"Your change cannot be taken: {e.message}. {e.hint}".strip()
+            return _not_taken(e)
         return await merging.fault(mirror, merge, sha) if merge else None
 
     async def _after_round(self, work: Work, sha: str) -> ev.Event:
@@ -308,6 +311,11 @@ class Handlers:
             return newer
         await mirror.fetch()
         await checkpoint.into_mirror(work, mirror, job.work_sha)
+        try:
+            await self.leaks.search(mirror, job.work_sha)
+        except OwnSecret as e:  # one that was set after the round: it and all that was built on it are made anew
+            await work.records.put_round(job, outcome="refused", feedback=_not_taken(e))
+            return ev.FellBack(feedback=_not_taken(e), facts={"work_sha": e.before})
         await work.records.put_round(job, feedback="")  # it held: what was said to it before is over
         if not job.verify and job.round < job.rounds_max:
             clash = await merging.clash(work, mirror, job.work_sha)
@@ -323,6 +331,11 @@ class Handlers:
             return None
         tip = await (await self.forges.connect(job.repo)).tip(job.branch)
         return ev.PersonPushed(head=tip) if tip is not None and tip != job.work_sha else None
+
+
+def _not_taken(e: BundleRefused) -> str:
+    """For the agent."""
+    return f"Your change cannot be taken: {e.message}. {e.hint}".strip()
 
 
 def _turn_problem(ended: Turn) -> str | None:
