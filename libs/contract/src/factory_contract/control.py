@@ -73,11 +73,27 @@ def ask(path: str, pid: int, what: dict[str, Any], progress: Progress | None = N
     raise ConnectionResetError("the supervisor went away before it had answered")
 
 
-@contextmanager
-def unlinked(path: Path) -> Iterator[None]:
-    """The socket's file is gone when the supervisor is."""
-    path.unlink(missing_ok=True)
+def remove_socket(root: Path) -> None:
+    """What a supervisor that was killed has left of the socket of the checkout at `root`."""
     try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+        socket_path(root).unlink(missing_ok=True)
+    except (SocketDirectory, OSError):
+        pass  # then it is not ours
+
+
+@contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    """A socket at `path` for its owner alone; its file is gone afterwards, unless it is another supervisor's by then."""
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.bind(str(path))
+        path.chmod(0o600)
+        ours = path.stat()
+        try:
+            yield s
+        finally:
+            try:
+                if os.path.samestat(path.stat(), ours):
+                    path.unlink()
+            except OSError:
+                pass  # somebody has tidied up /tmp

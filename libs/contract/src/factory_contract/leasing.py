@@ -3,7 +3,7 @@
 import os
 from typing import NamedTuple
 
-from factory_contract import check, ports, state
+from factory_contract import check, ports, registry, state
 from factory_contract.check import Loaded
 from factory_contract.checkout import Checkout, slug
 from factory_contract.environment import Environment
@@ -34,6 +34,7 @@ def borrow(checkout: Checkout) -> Environment:
         worktree = state.named(checkout).worktree
         try:
             leased = leases.add(loaded.ports, _fixed(loaded), worktree)
+            registry.enter(checkout.root, worktree, state.named(checkout).ports)
         finally:
             leases.let_go()
     return Environment(loaded.contract, checkout.root, worktree, leased, os.environ)

@@ -13,6 +13,9 @@ from factory_contract import proc
 from factory_contract.errors import StateUnwritable
 
 
+MARK = "FACTORY_ROOT"  # the variable by which a process says of which checkout it is
+
+
 class Entry(NamedTuple):
     """A process that was started and not seen to end. `pid` is 0 between the intent and the start."""
 
@@ -114,7 +117,7 @@ def projects(path: Path, root: Path) -> list[Project]:
     return list(found.values())
 
 
-def left(path: Path, root: Path, worktree: str, ports: dict[str, int]) -> list[int]:
+def left(path: Path, root: Path) -> list[int]:
     """The pids that still live of what writers who are gone have started.
 
     By the ledger: the processes themselves, their sessions, everything beneath. By the environment that a process was
@@ -127,17 +130,15 @@ def left(path: Path, root: Path, worktree: str, ports: dict[str, int]) -> list[i
     entries = [e for e in found.entries if e.pid]
     # a leader that is gone cannot have its number given away while its session or group lives
     known = {e.pid for e in entries if e.pid not in table or table[e.pid].started == e.started}
-    marks = {"FACTORY_WORKTREE": worktree, **{name: str(port) for name, port in ports.items()}}
     pids = {pid for pid in known if pid in table} | proc.in_sessions(known, table)
-    pids |= {pid for pid in table if _bears(pid, marks)}
+    pids |= {pid for pid in table if proc.environ(pid).get(MARK) == str(root)}
     pids |= proc.descendants(pids, table)
-    kept = proc.descendants(found.writers, table) | proc.ancestors(os.getpid(), table) | {os.getpid()}
-    return sorted(pids - kept - set(found.writers))
+    return sorted(pids - kept(found.writers, table))
 
 
-def _bears(pid: int, marks: dict[str, str]) -> bool:
-    environ = proc.environ(pid)
-    return all(environ.get(name) == value for name, value in marks.items())
+def kept(writers: list[int], table: dict[int, proc.Seen]) -> set[int]:
+    """The pids that are nobody's leftovers: writers that live, everything beneath them, and this process."""
+    return {*writers, os.getpid()} | proc.descendants(writers, table) | proc.ancestors(os.getpid(), table)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from factory_contract import control, ledger, proc, state
 from factory_contract.checkout import Checkout
-from factory_contract.errors import ContractError, Moved, Rebooted, Reported, SupervisorGone
+from factory_contract.errors import ContractError, Moved, Rebooted, Reported, StateUnwritable, SupervisorGone
 from factory_contract.ledger import Project
 
 STATUS = ("state", "worktree", "supervisor", "services", "ports", "urls")
@@ -80,11 +80,7 @@ def _asked(running: Running, fields: dict[str, Any]) -> Situation:
 
 def left(checkout: Checkout) -> list[int]:
     """The pids that a supervisor which was killed has left running."""
-    told = state.read(checkout.state_file)
-    if told is not None and _has_moved(checkout, told):
-        return ledger.left(checkout.ledger_file, Path(told["root"]), told["worktree"], told["ports"])
-    named = state.named(checkout)
-    return ledger.left(checkout.ledger_file, checkout.root, named.worktree, named.ports)
+    return ledger.left(checkout.ledger_file, root(checkout))
 
 
 def has_left(checkout: Checkout) -> bool:
@@ -94,9 +90,26 @@ def has_left(checkout: Checkout) -> bool:
 
 def projects(checkout: Checkout) -> list[Project]:
     """Every Compose project that was made for this checkout, also at the place where it was before."""
+    return ledger.projects(checkout.ledger_file, root(checkout))
+
+
+def forget(checkout: Checkout) -> None:
+    """Nothing is left of a supervisor that was killed: from now on the checkout is stopped."""
     told = state.read(checkout.state_file)
-    moved = told is not None and _has_moved(checkout, told)
-    return ledger.projects(checkout.ledger_file, Path(told["root"]) if moved and told else checkout.root)
+    if told is None or not told["socket"] or told.get("root") != str(checkout.root) or _running(told) is not None:
+        return
+    control.remove_socket(checkout.root)
+    services = _stopped(told)["services"]
+    try:
+        state.write(checkout.state_file, {**told, "state": "stopped", "services": services, "socket": "", "error": None})
+    except StateUnwritable:
+        checkout.state_file.unlink(missing_ok=True)  # a full disk; then it says nothing of it, which is as true
+
+
+def root(checkout: Checkout) -> Path:
+    """Where the checkout was when it was last started; where it is, if it has not moved."""
+    told = state.read(checkout.state_file)
+    return Path(told["root"]) if told is not None and _has_moved(checkout, told) else checkout.root
 
 
 def left_containers(checkout: Checkout) -> list[str]:

@@ -33,6 +33,7 @@ class Range(NamedTuple):
 
 
 DEFAULT = Range(LOW, HIGH)
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
@@ -60,7 +61,7 @@ class Leases:
         kept = {name: port for name, port in had.ports.items() if name in set(names)} if had else {}
         missing = [name for name in names if name not in kept]
         if missing or had is None:
-            self._make_shared()
+            make_shared(self._shared)
             for name in sorted(missing, key=lambda name: name not in fixed):
                 kept[name] = self._one(name, fixed.get(name), None, DEFAULT, taken=set(kept.values()))
             self._write({**(had.ports if had else {}), **kept}, worktree)
@@ -71,7 +72,7 @@ class Leases:
 
         Raises PortTaken, NoFreePort, PortsDirectory, StateUnwritable.
         """
-        self._make_shared()
+        make_shared(self._shared)
         had = (state.read(self._checkout.leases_file) or {}).get("ports", {})  # a moved checkout asks for its old ones
         got: dict[str, int] = {}
         try:
@@ -82,7 +83,7 @@ class Leases:
             raise
         # written before the leases that are not wanted any more go, so that none is held by nobody's word
         self._write(got, worktree)
-        self._free(set(had.values()) - set(got.values()))
+        self.free(set(had.values()) - set(got.values()))
         return got
 
     def _write(self, leased: dict[str, int], worktree: str) -> None:
@@ -114,9 +115,12 @@ class Leases:
             os.close(fd)
             return False
         record = {"checkout": str(self._checkout.root), "name": name, "port": port, "uid": os.getuid()}
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(record).encode(), 0)
         self._locks[port] = fd
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps(record).encode(), 0)
+        except OSError as e:
+            raise PortsDirectory(directory=str(self._shared), why=e.strerror) from e
         return True
 
     def _open(self, port: int) -> int | None:
@@ -132,7 +136,9 @@ class Leases:
                     os.fchmod(fd, 0o666)  # whoever finds the lease void may take it over
             except FileExistsError:
                 continue
-            except OSError:
+            except OSError as e:
+                if e.errno in FULL:
+                    raise PortsDirectory(directory=str(self._shared), why=e.strerror) from e
                 return None
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -153,25 +159,33 @@ class Leases:
             os.close(fd)
         self._locks.clear()
 
+    def touch(self) -> None:
+        """Programs that tidy up /tmp take what is old."""
+        for fd in self._locks.values():
+            os.utime(fd)
+
     def release(self) -> list[int]:
         """Gives every lease of this checkout back and says which."""
         had = state.leased(self._checkout)
-        ports = sorted(had.ports.values()) if had else []
         self._checkout.leases_file.unlink(missing_ok=True)
         self.let_go()
-        self._free(ports)
-        return ports
+        return self.free(had.ports.values()) if had else []
 
-    def _free(self, ports: Iterable[int]) -> None:
-        for port in ports:
+    def free(self, ports: Iterable[int]) -> list[int]:
+        """Removes those of these leases that name this checkout while it does not mean them, and says which."""
+        freed = []
+        for port in sorted(ports):
             if (fd := self._locks.pop(port, None)) is None and (fd := self._open(port)) is None:
                 continue
-            if _read(fd).get("checkout") == str(self._checkout.root):
+            lease = _read(fd)
+            if lease.get("checkout") == str(self._checkout.root) and not _holds(lease, port):
                 try:
                     self._path(port).unlink()
                 except OSError:  # another user's file that we had taken over: empty says free as well
                     os.ftruncate(fd, 0)
+                freed.append(port)
             os.close(fd)
+        return freed
 
     def _owner(self, port: int) -> str:
         for listener in listeners.on([port]):
@@ -184,19 +198,46 @@ class Leases:
     def _path(self, port: int) -> Path:
         return self._shared / f"{port}.json"
 
-    def _make_shared(self) -> None:
+
+class Lease(NamedTuple):
+    """One lease of this machine. `void`: the checkout that it names is gone or does not mean it any more."""
+
+    port: int
+    root: Path
+    uid: int
+    void: bool
+
+
+def leases(shared: Path = SHARED) -> list[Lease]:
+    """Every lease of this machine, of all users."""
+    found = []
+    for path in sorted(shared.glob("[0-9]*.json")):
+        if not path.stem.isdecimal():
+            continue
         try:
-            try:
-                self._shared.mkdir()
-                self._shared.chmod(0o1777)
-            except FileExistsError:
-                pass
-            if not stat.S_ISDIR(self._shared.lstat().st_mode):
-                raise PortsDirectory(directory=str(self._shared), why="it is no directory")
-            if not os.access(self._shared, os.W_OK | os.X_OK):
-                raise PortsDirectory(directory=str(self._shared), why="it is not writable")
-        except OSError as e:
-            raise PortsDirectory(directory=str(self._shared), why=e.strerror) from e
+            lease = json.loads(path.read_bytes()[:4096])
+            found.append(
+                Lease(int(path.stem), Path(lease["checkout"]), int(lease["uid"]), not _holds(lease, int(path.stem)))
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # free, or just being written
+    return found
+
+
+def make_shared(directory: Path) -> None:
+    """Makes the directory in which all users may write, none another's files. Raises PortsDirectory."""
+    try:
+        try:
+            directory.mkdir()
+            directory.chmod(0o1777)
+        except FileExistsError:
+            pass
+        if not stat.S_ISDIR(directory.lstat().st_mode):
+            raise PortsDirectory(directory=str(directory), why="it is no directory")
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PortsDirectory(directory=str(directory), why="it is not writable")
+    except OSError as e:
+        raise PortsDirectory(directory=str(directory), why=e.strerror) from e
 
 
 @contextmanager

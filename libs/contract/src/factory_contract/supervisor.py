@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import signal
-import sys
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from factory_contract import (
     logs,
     ports,
     proc,
+    registry,
     state,
     steps,
     words,
@@ -41,6 +42,7 @@ from factory_contract.process import Children, end_pids
 from factory_contract.unit import Unit
 
 STILL_THERE = 2.0  # seconds between two looks whether the checkout was deleted
+FRESH = 3600.0  # seconds until leases get another time of change: programs that tidy up /tmp take what is old
 GOODBYE = 1.0  # seconds that the last answers on the control socket get before the supervisor goes
 LEFTOVER_GRACE = 5.0
 
@@ -60,6 +62,7 @@ class Supervisor:
         self.environment: Environment = None  # pyright: ignore[reportAttributeAccessIssue]  # set by `adopt`, before any use
         self._options, self._ledger = options, book
         self._leases = ports.Leases(checkout)
+        self._record: int | None = None  # the lock on it
         self._listeners: list[Callable[[Event], None]] = [say]
         self._phase = "starting"
         self._error: dict[str, Any] | None = None
@@ -70,7 +73,7 @@ class Supervisor:
         self._one_at_a_time = asyncio.Lock()
         self._work: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
-        self._deleted = False  # the checkout is
+        self._root = os.open(checkout.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._first_start: asyncio.Task[None] | None = None
 
     # --- the contract -------------------------------------------------------------------------------------------------
@@ -85,6 +88,16 @@ class Supervisor:
         self._close()
         self.projects = {path: self._project(path, loaded) for path in loaded.compose.files}
         self.units = {name: self._unit(name, loaded) for name in loaded.contract.services}
+        self._register()
+
+    def _register(self) -> None:
+        root, environment = self.checkout.root, self.environment
+        projects = {project.name: project.docker for project in self.projects.values()}
+        me = {"pid": os.getpid(), "since": self._since}
+        with ports.one_at_a_time(self.checkout):
+            registry.enter(root, environment.worktree, environment.ports, projects=projects, supervisor=me)
+        if self._record is None:
+            self._record = registry.hold(root, registry.PATIENCE)
 
     def _project(self, path: str, loaded: Loaded) -> Project:
         joined = loaded.compose
@@ -240,10 +253,20 @@ class Supervisor:
             "ports": self.environment.ports if self.environment else {},
             "urls": urls,
         }
-        fallen = (errors.tell(unit.error) for unit in self.units.values() if unit.error is not None)
-        if error := self._error or next(fallen, None):
+        if error := self._error or self._trouble(shown["state"]):
             shown["error"] = error
         return shown
+
+    def _trouble(self, overall: str) -> dict[str, Any] | None:
+        """Why the app is not what it was: a service that was given up, else all that are not well."""
+        for unit in self.units.values():
+            if unit.error is not None:
+                return errors.tell(unit.error)
+        if overall != "degraded":
+            return None
+        found = [trouble for unit in self.units.values() if (trouble := unit.trouble())]
+        what = "; ".join(trouble.what for trouble in found)
+        return errors.tell(errors.Unhealthy(what=what, hint=found[0].hint, service=found[0].service))
 
     def changed(self, unit: Unit | None = None) -> None:
         """Writes the state down and tells who listens."""
@@ -255,6 +278,8 @@ class Supervisor:
         return {"service": unit.name, "state": unit.state, "url": self.environment.url_of(unit.name)}
 
     def _write(self) -> None:
+        if self._deleted:
+            return
         try:
             state.write(
                 self.checkout.state_file,
@@ -267,12 +292,14 @@ class Supervisor:
                 },
             )
         except errors.StateUnwritable as e:
-            # a full disk: the control socket goes on telling the truth
-            print(f"factory: {e}", file=sys.stderr)
+            self._tell({"note": str(e)})  # a full disk: the control socket goes on telling the truth
 
     def _tell(self, event: Event) -> None:
         for listener in list(self._listeners):
-            listener(event)
+            try:
+                listener(event)
+            except OSError:
+                pass  # a terminal that is gone, a log on a full disk: nothing that may keep an app from running
 
     # --- the control socket -------------------------------------------------------------------------------------------
 
@@ -367,12 +394,11 @@ class Supervisor:
 
         path = control.socket_path(self.checkout.root)
         self._ledger.made("socket", path=str(path))
-        with control.unlinked(path):
-            server = await asyncio.start_unix_server(answer, path)
-            path.chmod(0o600)
+        with control.listening(path) as listener:
+            server = await asyncio.start_unix_server(answer, sock=listener)
             self._socket = str(path)
             self._write()
-            watch = asyncio.create_task(self._stop_when_deleted())
+            watch = asyncio.create_task(self._watch())
             try:
                 await self._live()
             finally:
@@ -384,16 +410,20 @@ class Supervisor:
                 for task in answers:
                     task.cancel()
 
-    async def _stop_when_deleted(self) -> None:
+    async def _watch(self) -> None:
         """A checkout that nobody can see any more cannot be stopped by name, so it stops itself."""
-        root = os.open(self.checkout.root, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            while os.fstat(root).st_nlink > 0:  # a moved directory keeps its links
-                await asyncio.sleep(STILL_THERE)
-            self._deleted = True
-            self._stopping.set()
-        finally:
-            os.close(root)
+        fresh = time.monotonic()
+        while not self._deleted:
+            if time.monotonic() - fresh > FRESH:
+                fresh = time.monotonic()
+                self._leases.touch()
+            await asyncio.sleep(STILL_THERE)
+        self._stopping.set()
+
+    @property
+    def _deleted(self) -> bool:
+        """Whether the checkout is; what is at its place by now is another one. A moved directory keeps its links."""
+        return os.fstat(self._root).st_nlink == 0
 
     async def _live(self) -> None:
         try:
@@ -429,9 +459,19 @@ class Supervisor:
             self._close()
             if self._error is None:
                 self._phase = "stopped"
-            self._leases.let_go()
-            self._socket = ""
-            self._write()
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """The locks go; what a deleted checkout had leased goes too, as nobody could clean it."""
+        if self._deleted and self.environment:
+            self._leases.free(self.environment.ports.values())
+            if not self.checkout.root.exists():
+                registry.remove(self.checkout.root)
+        self._leases.let_go()
+        if self._record is not None:
+            os.close(self._record)
+        self._socket = ""
+        self._write()
 
 
 async def supervise(checkout: Checkout, options: Options, say: Callable[[Event], None]) -> dict[str, Any]:
@@ -470,6 +510,7 @@ async def end_leftovers(checkout: Checkout, say: Callable[[Event], None] | None 
     containers = await remove_projects(checkout, [p for p in live.projects(checkout) if p.left], everything=False)
     if containers and say is not None:
         say({"leftovers": containers})
+    live.forget(checkout)
     return Ended(pids, containers)
 
 

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from factory_contract import health, listeners, logs, proc
 from factory_contract.environment import Environment
@@ -44,6 +44,14 @@ class Home(Protocol):
     def changed(self, unit: "Unit") -> None:
         """Tells whoever listens that the unit's state is another."""
         ...
+
+
+class Trouble(NamedTuple):
+    """What is wrong with a service of an app that was ready, and what to do next."""
+
+    service: str
+    what: str
+    hint: str
 
 
 class Unit:
@@ -119,6 +127,21 @@ class Unit:
         if self._log.lost:
             shown["log_bytes_lost"] = self._log.lost
         return shown
+
+    def trouble(self) -> Trouble | None:
+        """Why it is not well, for `status`; None where it is."""
+        hint = f"`factory logs --service {self.name}` says why"
+        if self.state in ("ready", "completed"):
+            return None
+        if self.state == "unhealthy":
+            detail = self.health["detail"] if self.health else ""
+            return Trouble(self.name, f"{self.name} is unhealthy: {detail}", f"{hint}; `factory restart {self.name}`")
+        what = f"{self.name} is {self.state}"
+        if self.exit_code is not None:
+            what = f"{self.name} ended with exit code {self.exit_code}"
+        if self._keeper is not None and not self._keeper.done():
+            return Trouble(self.name, f"{what} and is started again", hint)
+        return Trouble(self.name, what, f"{hint}; `factory start` brings it back")
 
     # --- its life -----------------------------------------------------------------------------------------------------
 

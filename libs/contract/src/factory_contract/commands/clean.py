@@ -3,7 +3,7 @@
 import argparse
 import shutil
 
-from factory_contract import check, foreground, leasing, live, ports, steps
+from factory_contract import check, control, foreground, leasing, live, ports, registry, steps
 from factory_contract.checkout import Checkout
 from factory_contract.commands.stop import stop
 from factory_contract.errors import CleanFailed, ContractError
@@ -22,6 +22,9 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
         foreground.run(remove_projects(checkout, projects, everything=True))
     with ports.one_at_a_time(checkout):
         released = ports.Leases(checkout).release()
+    for root in {live.root(checkout), checkout.root}:
+        control.remove_socket(root)
+        registry.remove(root)
     removed = _remove_state(checkout)
     fields = {**stopped._asdict(), "ports": released, "removed": removed}
     if failure is not None:

@@ -39,6 +39,7 @@ def stop(checkout: Checkout, out: Output) -> Stopped:
         names = [s["name"] for s in fields["services"] or [] if s["pid"]]
         _end(running, out)
     if not live.has_left(checkout):
+        live.forget(checkout)
         return Stopped(names, [], [])
     import asyncio
 

@@ -105,8 +105,7 @@ class Project:
         await self._refuse_others()
         compose = self._compose = self._compose or await self._find()
         config = await self._write(compose)
-        docker = {name: self.engine.env[name] for name in WHICH if name in self.engine.env}
-        self._ledger.made("compose", project=self.name, docker=docker)
+        self._ledger.made("compose", project=self.name, docker=self.docker)
         self._something = True
         argv = [*compose.argv, *self._flags([str(self._own_file)])]
         await self._pull(argv, {name: config["services"][name] for name in names})
@@ -185,6 +184,11 @@ class Project:
         return Wanted(bindings, {key: env[key] for key in own}, member.shut)
 
     # --- small --------------------------------------------------------------------------------------------------------
+
+    @property
+    def docker(self) -> dict[str, str]:
+        """The variables that lead to its engine."""
+        return {name: self.engine.env[name] for name in WHICH if name in self.engine.env}
 
     @property
     def _profiles(self) -> dict[str, str]:
