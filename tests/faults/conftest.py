@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from factory_chassis.settings import Settings, read
+from factory_ctl.jobs import cancel, moving
 from outside import Outside, running
 from whole import Line, Up, line_of, running_factory, running_github
 
@@ -34,9 +36,24 @@ def factory_up(directory: Path, outside: Outside) -> Iterator[Up]:
 
 
 @pytest.fixture
-async def line(factory_up: Up) -> AsyncIterator[Line]:
+async def line(factory_up: Up, outside: Outside) -> AsyncIterator[Line]:
+    """Each test finds the node empty: apps that live on for their previews would take its places and its cores."""
     async for one in line_of(factory_up):
         yield one
+        outside.disarm()
+        await emptied(one)
+
+
+async def emptied(line: Line) -> None:
+    async with moving(read(Settings, line.env)) as ctl:
+        for job in await line.store.jobs(live=True, limit=200):
+            await cancel(ctl, job)
+
+    async def nothing_left() -> bool | None:
+        live = await line.store.jobs(live=True, limit=200)
+        return None if live or any(job.cleanup == "pending" for job in await line.store.jobs(limit=200)) else True
+
+    await line.until(nothing_left, 90, "all jobs are cancelled and cleaned up")
 
 
 @pytest.fixture(scope="session")

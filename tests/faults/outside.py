@@ -59,6 +59,10 @@ class Outside:
         """What nobody came by."""
         return [p.name for p in self.armed.iterdir()]
 
+    def disarm(self) -> None:
+        for armed in self.armed.iterdir():
+            armed.unlink(missing_ok=True)
+
     @asynccontextmanager
     async def away(self, server: Server) -> AsyncIterator[None]:
         """Killed, and back when the block ends."""

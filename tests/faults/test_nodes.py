@@ -79,10 +79,12 @@ async def test_a_node_is_lost_and_comes_back(line: Line, factory_up: Up, tmp_pat
         name = await seen(line, OF_A_NODE, lost)
         assert name != (Path(line.env["FACTORY_NODE_DIR"]) / "node").read_text()
         first = line.pid("envkeeper")
-        os.kill(first, signal.SIGSTOP)  # so that the new node takes them
         far = [await line.project(rounds([{"sleep": 20}, *heading("Lines")])) for _ in range(2)]
-        there = [await p.reach(await p.ask(WISH), "implementation_in_progress") for p in far]
-        os.kill(first, signal.SIGCONT)
+        os.kill(first, signal.SIGSTOP)  # so that the new node takes them
+        try:
+            there = [await p.reach(await p.ask(WISH), "implementation_in_progress") for p in far]
+        finally:
+            os.kill(first, signal.SIGCONT)
         near = await begun(line, 2)
         assert [job.node for job in there] == [name, name]
         for process in lost:
