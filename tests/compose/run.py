@@ -224,6 +224,9 @@ def play(undo: ExitStack, result: dict[str, Any], *, keep: bool) -> None:
     images.build()
     result["seconds"] |= {f"image {name}": seconds for name, seconds in images.seconds.items()}
     result |= {"stood in for": images.stood_in, "megabytes": images.megabytes()}
+    began = time.monotonic()
+    result["contract"] = contract(dock, images)
+    result["seconds"]["the contract's Compose services"] = round(time.monotonic() - began, 1)
     directory = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="factory-compose-")))
     directory.chmod(0o755)
     stack = Stack(dock, images, directory)
@@ -243,6 +246,18 @@ def play(undo: ExitStack, result: dict[str, Any], *, keep: bool) -> None:
             say(f"the containers' logs: {logs.relative_to(ROOT)}")
         if keep:
             input(f"{stack.public_url}  {story._telegram}/chat/{CHATS['one']}  Enter takes it down. ")
+
+
+def contract(dock: Engine, images: Images) -> str:
+    """`factory` with services of Compose files, in this engine; pytest's own last line. Skipped is not passed."""
+    say("the contract's Compose services …")
+    env = dock.env | {"TEST_COMPOSE": "1", "TEST_COMPOSE_IMAGE": images.env["BASE_IMAGE"]}
+    argv = [sys.executable, "-m", "pytest", "libs/contract/tests/test_compose_engine.py", "-p", "no:cacheprovider"]
+    done = subprocess.run(argv, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    last = done.stdout.strip().rpartition("\n")[2]
+    assert done.returncode == 0 and " passed" in last, done.stdout[-4000:]
+    say(f"  {last}")
+    return last
 
 
 def taken_down(stack: Stack, result: dict[str, Any]) -> None:
