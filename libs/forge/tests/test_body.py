@@ -683,3 +683,31 @@ def test_a_base_that_has_moved(moved: int, conflicts: tuple[str, ...], says: str
 def test_a_base_that_stands_still() -> None:
     """Is no news."""
     assert "moved" not in body.render(proof())
+
+
+class Kept:
+    """Records of a job with one message, and a repository without files."""
+
+    def __init__(self, asked: Request) -> None:
+        self.asked = asked
+
+    async def requests(self, job_id: str) -> list[Request]:
+        return [self.asked]
+
+    async def rounds(self, *_: str) -> list[Any]:
+        return []
+
+    async def plan(self, *_: Any) -> dict[str, Any]:
+        return {}
+
+    files = artifacts = rounds
+    evidence = base = plan
+
+
+async def test_no_half_of_a_secret_is_quoted() -> None:
+    """What people wrote loses its secrets before it is cut."""
+    secret = "correct-horse-battery"
+    kept: Any = Kept(request("y" * 1490 + secret))
+    found = await body.gather(kept, JOB, kept, basis(), "http://x", lambda text: text.replace(secret, "•••"))
+    assert "y•••" in body.render(found)
+    assert "correct" not in body.render(found)

@@ -82,6 +82,22 @@ async def test_suites(
     assert not any(ok for _, ok, _ in work.seen)
 
 
+async def test_no_half_of_a_secret_is_told(work: Any, clone: Path, inside: GitInside, here: Any) -> None:
+    """It is taken out before messages and logs are cut: of the other half nobody knows that it is one."""
+    sha = await committed(work, clone, inside, {"page.py": "x\n"})
+    work.job = msgspec.structs.replace(work.job, work_sha=sha)
+    red = RED | {"failures": [{"name": "test_a", "message": work.secret + "y" * (feedback.MESSAGE - 5)}]}
+    event = await here(test=Answer("test", 1, {"suites": [red]})).tests_running(work)
+    assert isinstance(event, ev.FellBack)
+    down = Answer(
+        "restart", 3, {"error": {"code": "not_ready", "message": "x"}}, work.secret + "y" * (feedback.TAIL - 5)
+    )
+    bad = await here(restart=down)._after_round(work, sha)
+    for said in (event.feedback, bad.feedback):
+        assert "y" in said
+        assert work.secret[-5:] not in said
+
+
 async def test_dirt(work: Any, mirror: Mirror, clone: Path, inside: GitInside, here: Any) -> None:
     """What changed after the commit goes back before any suite runs; what the base changes too does not."""
     sha = await committed(work, clone, inside, {"page.py": "x\n"})

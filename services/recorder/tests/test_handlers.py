@@ -6,14 +6,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from factory_artifacts.redact import Redactor
 from factory_browser.scenarios import load
 from factory_chassis.plan import Criterion, Plan
 from factory_jobs.errors import FactoryError
+from factory_recorder import feedback
 from factory_recorder.handlers import SCENARIOS, Handlers, _names
 from factory_recorder.settings import Settings
 from factory_sandbox.client import ExecResult
 from factory_sandbox.errors import Refused, SandboxLost
 
+SECRET = "correct-horse-battery"
 PLAN = Plan(
     title="x",
     problem="x",
@@ -56,6 +59,7 @@ class KeptWork:
         self.records = self
         self.evidence = [SimpleNamespace(kind="scenarios", data={"text": text}) for text in kept]
         self.added: list[tuple[str, bool, Any]] = []
+        self.redactor = Redactor([SECRET])
 
     async def all_evidence(self, job_id: str) -> list[SimpleNamespace]:
         return self.evidence
@@ -140,23 +144,32 @@ ERROR = {"message": "web has exited with 1", "log_tail": ["Traceback", "boom"]}
 @pytest.mark.parametrize("code", ["service_exited", "not_ready", "unhealthy", "port_unused"])
 async def test_an_app_that_the_change_has_brought_down(handlers: Handlers, code: str) -> None:
     """Goes back to the agent with the log."""
-    said = await handlers._down(Inside({}, (3, {"error": {"code": code, **ERROR}})))  # type: ignore[arg-type]
+    said = await handlers._down(KeptWork(), Inside({}, (3, {"error": {"code": code, **ERROR}})))  # type: ignore[arg-type]
     assert said is not None
     assert "web has exited with 1" in said
     assert "Traceback\nboom" in said
+
+
+async def test_no_half_of_a_secret_is_told(handlers: Handlers) -> None:
+    """It is taken out before the log is cut."""
+    error = {"code": "not_ready", "message": "x", "log_tail": SECRET + "y" * (feedback.TAIL - 5)}
+    said = await handlers._down(KeptWork(), Inside({}, (3, {"error": error})))  # type: ignore[arg-type]
+    assert said is not None
+    assert "y" in said
+    assert SECRET[-5:] not in said
 
 
 @pytest.mark.parametrize("code", ["foreign_listener", "supervisor_gone", "rebooted"])
 async def test_what_no_change_brings_about(handlers: Handlers, code: str) -> None:
     """Is ours: the state is tried again and no round is spent."""
     with pytest.raises(FactoryError, match="web has exited") as e:
-        await handlers._down(Inside({}, (3, {"error": {"code": code, **ERROR}})))  # type: ignore[arg-type]
+        await handlers._down(KeptWork(), Inside({}, (3, {"error": {"code": code, **ERROR}})))  # type: ignore[arg-type]
     assert e.value.code == "app_not_ready"
 
 
 async def test_an_app_that_runs(handlers: Handlers) -> None:
     """Is filmed."""
-    assert await handlers._down(Inside({})) is None  # type: ignore[arg-type]
+    assert await handlers._down(KeptWork(), Inside({})) is None  # type: ignore[arg-type]
 
 
 UPLOAD = GOOD.replace(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -59,14 +59,25 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         return [a for a in found if a.epoch == newest]
 
 
-async def gather(records: Records, job: Job, repository: Repository, basis: Basis, public_url: str) -> Proof:
-    """Everything about the job's newest commit, from records and from the trusted mirror."""
+async def gather(
+    records: Records,
+    job: Job,
+    repository: Repository,
+    basis: Basis,
+    public_url: str,
+    clean: Callable[[str], str],
+) -> Proof:
+    """Everything about the job's newest commit, from records and from the trusted mirror.
+
+    What people wrote is kept as they wrote it: `clean` takes its secrets out here, before anything of it is cut.
+    """
     assert job.work_sha is not None and job.base_sha is not None
     risks = assess(basis.diff)
+    requests = await records.requests(job.id)
     return Proof(
         job=job,
         plan=await records.plan(job.id, job.request_no) or {},
-        requests=await records.requests(job.id),
+        requests=[msgspec.structs.replace(r, text=clean(r.text)) for r in requests],
         rounds=await records.rounds(job.id),
         evidence=await records.evidence(job.id, job.work_sha),
         artifacts=await records.artifacts(job.id),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from factory_agents.driver import Turn
@@ -266,7 +267,7 @@ class Handlers:
             answer = await contract.restart((low, high), work.job.id)
         if answer.ok:
             answer = await contract.run("status", timeout=60)
-        return None if answer.ok else answer
+        return None if answer.ok else _clean(work, answer)
 
     async def tests_running(self, work: Work) -> ev.Event:
         """All suites at work_sha."""
@@ -281,7 +282,7 @@ class Handlers:
             )
             await work.records.put_round(job, feedback=said)
             return ev.FellBack(feedback=said)
-        answer = await self._contract(work).run("test", timeout=1700)
+        answer = _clean(work, await self._contract(work).run("test", timeout=1700))
         if proof.broke(answer):
             said = feedback.environment("test", answer.error, answer.tail)
             await work.records.put_round(job, feedback=said)
@@ -331,6 +332,12 @@ class Handlers:
             return None
         tip = await (await self.forges.connect(job.repo)).tip(job.branch)
         return ev.PersonPushed(head=tip) if tip is not None and tip != job.work_sha else None
+
+
+def _clean(work: Work, answer: Answer) -> Answer:
+    """Without secrets, before anything of it is cut: of half a secret nobody knows that it is one."""
+    clean = work.redactor
+    return replace(answer, data=clean.data(answer.data), stderr=clean.text(answer.stderr))
 
 
 def _not_taken(e: BundleRefused) -> str:

@@ -29,8 +29,8 @@ async def publish(work: Work, mirror: Mirror, forge: Forge) -> ev.Event:
         await _push(work, mirror, forge)
     except NotFastForward as e:
         return _somebody_pushed(e)
-    proof = await body.gather(work.records, job, mirror, basis, work.public_url)
     clean = work.redactor.text
+    proof = await body.gather(work.records, job, mirror, basis, work.public_url, clean)
     text = clean(body.render(proof))
     pull = await _pull(work, forge, basis.name, text, body.labels(proof))
     work.may_act()

@@ -40,7 +40,7 @@ class Handlers:
         )  # a reviewer that is missing is missed now, not after the work
         earlier = await records.plan(job.id, job.request_no - 1) if job.request_no > 1 else None
         plan = await self.planner.plan(
-            texts,
+            work.redactor.data(texts),  # a plan is shown, and cut: of half a secret nobody knows that it is one
             await repo.texts(mirror, base_sha),
             request_no=job.request_no,
             earlier=Plan.model_validate(earlier) if earlier else None,

@@ -51,7 +51,7 @@ class Handlers:
         text, fault = await self._scenarios(work, sandbox, plan)
         if fault is not None:
             return await self._back(work, fault)
-        if (down := await self._down(sandbox)) is not None:
+        if (down := await self._down(work, sandbox)) is not None:
             return await self._back(work, down)
         with tempfile.TemporaryDirectory(prefix="recording-") as d:
             recording = await self._record(work, sandbox, plan, text, Path(d))
@@ -64,7 +64,7 @@ class Handlers:
             new_errors=sum(len(recording[kind]) for kind in ("console_new", "requests_new", "page_errors")),
         )
         if not recording["ok"]:
-            return await self._back(work, feedback.of_recording(recording))
+            return await self._back(work, feedback.of_recording(work.redactor.data(recording)))
         return ev.Done()
 
     async def _back(self, work: Work, said: str) -> ev.Event:
@@ -100,7 +100,7 @@ class Handlers:
         found = [e for e in await work.records.all_evidence(work.job.id) if e.kind == "scenarios"]
         return found[-1].data["text"] if found else None
 
-    async def _down(self, sandbox: Sandbox) -> str | None:
+    async def _down(self, work: Work, sandbox: Sandbox) -> str | None:
         """`factory status` proves that each port is answered by a process of this environment.
 
         An app that the change has brought down is the agent's to mend. Raises FactoryError for what is ours.
@@ -112,7 +112,8 @@ class Handlers:
             raise FactoryError(
                 f"The app is not ready to be filmed: {status.error}", code="app_not_ready", log_tail=status.tail
             )
-        return feedback.of_app(status.error, status.tail)
+        clean = work.redactor.text  # before it is cut: of half a secret nobody knows that it is one
+        return feedback.of_app(clean(status.error), clean(status.tail))
 
     async def _record(self, work: Work, sandbox: Sandbox, plan: Plan, text: str, out: Path) -> dict[str, Any]:
         job = work.job

@@ -101,8 +101,8 @@ class Handlers:
         """The pull request's text and comment with the verdict in them, and the review's status."""
         job = work.job
         assert job.pr is not None and job.proved_sha is not None
-        proof = await body.gather(work.records, job, mirror, basis, work.public_url)
         clean = work.redactor.text
+        proof = await body.gather(work.records, job, mirror, basis, work.public_url, clean)
         text = clean(body.render(proof))
         work.may_act()
         if (await forge.pull(job.pr.number)).body != text:
