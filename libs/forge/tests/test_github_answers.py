@@ -79,6 +79,7 @@ def pull(number: int = 1, **changes: Any) -> dict[str, Any]:
         "draft": True,
         "state": "open",
         "merged_at": None,
+        "updated_at": "2026-01-01T00:00:00Z",
         "labels": [],
         "user": {"login": "factory"},
     }

@@ -138,12 +138,14 @@ async def test_what_does_not_change_stays_known():
 
 async def test_more_news_than_one_answer_holds_is_not_believed_to_be_all():
     """Whatever the answer leaves out may have changed too, and is asked for by itself."""
-    forge = Listed([pull(), pull(number=8)], [pull("closed", number=8)])
+    before, after = "2026-03-01T12:00:00+00:00", "2026-03-01T13:00:00+00:00"
+    commented = [pull(number=n, updated_at=after) for n in (9, 8)]
+    forge = Listed([pull(updated_at=before), pull(number=8, updated_at=before)], commented)
     eyes = Eyes("/r.git")
     for _ in range(2):
         await eyes.look(forge)  # type: ignore[arg-type]
 
-    assert list(eyes.known) == [8]
+    assert sorted(eyes.known) == [8, 9]
 
 
 def test_a_forge_that_is_away_is_asked_less_and_less_and_named_once(monkeypatch: pytest.MonkeyPatch):

@@ -39,6 +39,7 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
     labels: list[str]
     author: str
     merged_by: str = ""  # where the forge says so
+    updated_at: str = ""  # ISO 8601; also by what is not told here, as a comment. Where the forge says so
 
 
 class LineComment(msgspec.Struct, frozen=True, kw_only=True):

@@ -500,6 +500,7 @@ def _pull(pull: Pull) -> PullRequest:
         draft=bool(pull.draft),
         state=state,
         merged_by=by,
+        updated_at=pull.updated_at.isoformat(),
         labels=[label.name for label in pull.labels],
         author=_login(pull.user),
     )

@@ -78,7 +78,7 @@ class Eyes:
         if found is None:
             return
         if all(self.known.get(pull.number) != pull for pull in found.pulls):
-            self.known.clear()  # with so much news there may be more than one answer holds
+            self.known.clear()  # the newest comes first: with news to the end there may be more than one answer holds
         self.known |= {pull.number: pull for pull in found.pulls}
         self._etag = found.etag
 
