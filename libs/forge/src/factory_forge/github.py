@@ -500,7 +500,7 @@ def _pull(pull: Pull) -> PullRequest:
         draft=bool(pull.draft),
         state=state,
         merged_by=by,
-        updated_at=pull.updated_at.isoformat(),
+        updated_at=pull.updated_at.isoformat() if pull.updated_at else "",
         labels=[label.name for label in pull.labels],
         author=_login(pull.user),
     )
