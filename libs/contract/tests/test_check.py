@@ -1,12 +1,14 @@
 """factory.yaml: what is read, what is refused, and where every error is said to be."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
-from factory_contract import check, checkout, document
+from factory_contract import check, checkout, document, schemas
 from factory_contract.errors import ForeignContract, InvalidContract, NoContract, Problem
-from factory_contract.model import Contract
 
 DIFFIE = """\
 name: diffie
@@ -223,14 +225,59 @@ def test_short_forms() -> None:
     assert (b.healthcheck.timeout, b.healthcheck.start_period, b.healthcheck.tcp) == (90, 0.5, "80")
 
 
-def test_another_products_file_is_named(tmp_path: Path) -> None:
-    """A Warp Factories definition is recognised, and software-factory.yaml wins where both exist."""
-    warp = "schemaVersion: v1alpha1\nname: x\nrepositories:\n  - owner: acme\n    name: api\n"
-    with pytest.raises(ForeignContract, match="Warp Factories"):
-        load(warp)
-    (tmp_path / "factory.yaml").write_text(warp)
+WARP = """\
+schemaVersion: v1alpha1
+name: x
+repositories:
+  - owner: acme
+    name: api
+agentDefaults: {model: auto}
+"""
+
+
+@pytest.mark.parametrize(
+    "text", [WARP, "name: x\nmcpServers: {}\nsecrets: []\n", "repositories: []\ncloudProviders: {}\n"]
+)
+def test_another_products_file_is_named(text: str, tmp_path: Path) -> None:
+    """A Warp Factories definition is recognised, software-factory.yaml wins where both exist, and says where to write ours."""
+    with pytest.raises(ForeignContract, match="Warp Factories") as e:
+        load(text)
+    assert "software-factory.yaml" in e.value.hint
+    (tmp_path / "factory.yaml").write_text(text)
     (tmp_path / "software-factory.yaml").write_text("name: ours\n")
     assert check.load(checkout.find(tmp_path)).contract.name == "ours"
+
+
+def test_a_key_of_theirs_in_a_file_of_ours_is_a_mistake_in_ours() -> None:
+    """One foreign key does not make the file foreign."""
+    assert [p.kind for p in problems("name: a\nschemaVersion: 1\nservices: {}\n")] == ["unknown_key"]
+
+
+def test_a_repos_script_answers_beside_another_products_file(make_repo: Callable[..., Any]) -> None:
+    """Their factory.yaml is not ours, so factory.sh is the contract."""
+    repo = make_repo(WARP)
+    assert repo.json("start", code=2)["error"]["code"] == "foreign_contract"
+    repo.write("factory.sh", '#!/bin/sh\necho "did $1"\n', 0o755)
+    assert repo.run("status").stdout == "did status\n"
+    (repo.root / "factory.sh").unlink()
+    (repo.root / "factory.yaml").unlink()
+
+
+def test_a_file_that_cannot_be_read(make_repo: Callable[..., Any], tmp_path: Path) -> None:
+    """A link out of the repo is refused; so is what is too big, without reading it all; a broken file keeps nobody from `stop`."""
+    repo = make_repo()
+    (tmp_path / "theirs.yaml").write_text("name: secret\n")
+    (repo.root / "factory.yaml").symlink_to(tmp_path / "theirs.yaml")
+    told = repo.json("check", code=2)
+    assert (told["errors"][0]["code"], "secret" in json.dumps(told)) == ("outside", False)
+    (repo.root / "factory.yaml").unlink()
+    with (repo.root / "factory.yaml").open("wb") as f:
+        f.truncate(2**40)
+    assert repo.json("check", code=2)["errors"][0]["code"] == "too_big"
+    repo.contract("name: a\nimplementation: [x\n")
+    assert repo.json("check", code=2)["errors"][0]["code"] == "yaml_syntax"
+    assert repo.json("stop")["state"] == "stopped"
+    repo.contract("name: a\n")
 
 
 def test_where_a_contract_is_looked_for(tmp_path: Path) -> None:
@@ -248,13 +295,25 @@ def test_where_a_contract_is_looked_for(tmp_path: Path) -> None:
     assert "Rename factory.yml" in e.value.hint
 
 
-def test_the_schema_accepts_what_the_parser_does() -> None:
-    """Short forms are in the JSON Schema, and every key of the model has a place in it."""
-    schema = Contract.model_json_schema()
-    assert schema["additionalProperties"] is False
-    assert {t["type"] for t in schema["properties"]["seed"]["anyOf"]} == {"string", "array"}
-    assert "copy" in schema["properties"]
-    assert json.dumps(schema["$defs"]["Service"]["properties"]["healthcheck"]).count('"string"') == 1
+def test_the_schema_helps_an_editor() -> None:
+    """Every key has a description and an example that is valid; the example of the vision is, and its mistakes are not."""
+    schema = schemas.contract()
+    editor = jsonschema.Draft202012Validator(schema)
+    for name, part in {"": schema, **schema["$defs"]}.items():
+        for key, told in part["properties"].items():
+            assert told.get("description") and told.get("examples"), f"{name}.{key}"
+            one = jsonschema.Draft202012Validator({**told, "$defs": schema["$defs"]})
+            for example in told["examples"]:
+                one.validate(example)
+    assert not list(editor.iter_errors(document.parse(DIFFIE.encode())[0].plain()))  # pyright: ignore[reportOptionalMemberAccess]
+    for wrong in (
+        {"setup": "x"},
+        {"name": "a", "servces": {}},
+        {"name": "a", "services": {"API": {}}},
+        {"name": "a", "services": {"api": {"restart": "sometimes"}}},
+        {"name": "a", "tests": {"unit": 5}},
+    ):
+        assert list(editor.iter_errors(wrong)), wrong
 
 
 def test_positions_of_nested_keys() -> None:

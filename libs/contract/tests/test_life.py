@@ -300,5 +300,5 @@ def test_usage(make_repo: Callable[..., Any]) -> None:
     assert "factory.yaml:2:1" in repo.run("check").stderr
     repo.contract("name: a\n")
     assert repo.json("check")["contract"]["name"] == "a"
-    assert json.loads(repo.run("schema").stdout)["title"] == "Contract"
-    assert repo.json("schema")["schema"]["title"] == "Contract"
+    assert json.loads(repo.run("schema").stdout)["title"] == "factory.yaml"
+    assert repo.json("schema")["schema"]["title"] == "factory.yaml"

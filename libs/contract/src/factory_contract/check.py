@@ -17,8 +17,11 @@ from factory_contract.document import Node
 from factory_contract.errors import ForeignContract, InvalidContract, NoContract, Problem
 from factory_contract.model import Contract, Service
 
-# The root file of Warp Factories has the same name (docs.warp.dev/factories/factory-as-code).
-WARP_KEYS = {"schemaVersion", "repositories", "agentDefaults", "credentialStrategy", "alias", "integrations"}
+# The root file of Warp Factories has the same name (docs.warp.dev/factories/factory-as-code); these keys are theirs alone.
+WARP_KEYS = {
+    *("schemaVersion", "repositories", "agentDefaults", "credentialStrategy"),
+    *("alias", "integrations", "mcpServers", "cloudProviders"),
+}
 ONCE = ("setup", "env_file", "implementation")  # under `runtime` or at the top
 
 WORDS = {
@@ -53,9 +56,13 @@ class Loaded(NamedTuple):
 
 def load(checkout: Checkout) -> Loaded:
     """Reads the checkout's contract. Raises NoContract, ForeignContract, InvalidContract."""
-    if checkout.contract is None:
+    path = checkout.contract
+    if path is None:
         raise NoContract(directory=str(checkout.root))
-    return parse(checkout.contract.read_bytes(), checkout.contract.name, checkout.root)
+    if not path.resolve().is_relative_to(checkout.root.resolve()):
+        raise InvalidContract(path.name, [Problem("outside", "it is a link that leads out of the repo")])
+    with path.open("rb") as f:
+        return parse(f.read(document.MAX_BYTES + 1), path.name, checkout.root)
 
 
 def parse(data: bytes, file: str, root: Path) -> Loaded:

@@ -77,7 +77,7 @@ class Node:
 def parse(data: bytes) -> tuple[Node | None, list[Problem]]:
     """The document's tree and what is wrong with it as YAML. Without a tree nothing more can be said about it."""
     if len(data) > MAX_BYTES:
-        return None, [Problem("too_big", f"the file has {len(data)} bytes, at most {MAX_BYTES} are read")]
+        return None, [Problem("too_big", f"the file is too big: at most {MAX_BYTES} bytes are read")]
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as e:

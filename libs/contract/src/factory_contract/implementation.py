@@ -6,7 +6,9 @@ It gets FACTORY_INSIDE=1, and with that set the `factory` command answers itself
 import os
 
 from factory_contract.checkout import SCRIPT, Checkout, is_program
-from factory_contract.errors import ImplementationMissing, NoContract
+from factory_contract.errors import ForeignContract, ImplementationMissing, InvalidContract, NoContract
+
+READ = 64 * 1024
 
 
 def take_over(checkout: Checkout, argv: list[str]) -> None:
@@ -28,11 +30,21 @@ def take_over(checkout: Checkout, argv: list[str]) -> None:
 
 
 def _script(checkout: Checkout) -> str | None:
+    """The program that answers in our place, below the top of the repo."""
     if checkout.contract is None:
         return SCRIPT
+    with checkout.contract.open("rb") as f:
+        written = f.read(READ)
     # a look at the bytes first: reading YAML costs more than `status` may
-    if b"implementation" not in checkout.contract.read_bytes():
+    if not any(word in written for word in (b"implementation", b"schemaVersion")):
         return None
     from factory_contract import check
 
-    return check.load(checkout).contract.script
+    try:
+        return check.load(checkout).contract.script
+    except ForeignContract:
+        if is_program(checkout.root / SCRIPT):
+            return SCRIPT  # the yaml is another product's
+        raise
+    except InvalidContract:
+        return None  # who needs it says so; `stop` and `clean` don't

@@ -23,7 +23,21 @@ class _Untitled(GenerateJsonSchema):
 
 def contract() -> Schema:
     """Of factory.yaml: every key with what it means and an example, so that an editor helps to write it."""
-    return {"$schema": DIALECT, **Contract.model_json_schema(schema_generator=_Untitled)}
+    made = Contract.model_json_schema(schema_generator=_Untitled)
+    _close(made)
+    return {"$schema": DIALECT, **made, "title": "factory.yaml"}
+
+
+def _close(schema: Any) -> None:
+    """Names that match no pattern are mistakes, which pydantic does not write down."""
+    if isinstance(schema, list):
+        for part in schema:
+            _close(part)
+    elif isinstance(schema, dict):
+        if "patternProperties" in schema:
+            schema.setdefault("additionalProperties", False)
+        for part in schema.values():
+            _close(part)
 
 
 def answer(verb: str) -> Schema:
