@@ -89,11 +89,21 @@ class Repo:
 
 @pytest.fixture
 def make_repo(tmp_path: Path) -> Iterator[Callable[..., Repo]]:
+    yield from _made(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def make_lasting_repo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Repo]]:
+    """For what many tests of one file look at."""
+    yield from _made(tmp_path_factory.mktemp("lasting"))
+
+
+def _made(top: Path) -> Iterator[Callable[..., Repo]]:
     made: list[Repo] = []
 
     def make(contract: str | None = None, name: str | None = None) -> Repo:
         # the name shows in worktree ids, so it is this test's own
-        repo = Repo(tmp_path / (name or f"r{os.getpid()}-{len(made)}"))
+        repo = Repo(top / (name or f"r{os.getpid()}-{len(made)}"))
         if contract is not None:
             repo.contract(contract)
         made.append(repo)

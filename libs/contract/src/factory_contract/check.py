@@ -104,7 +104,10 @@ def _typed(tree: Node) -> tuple[Contract | None, list[Problem]]:
             return Contract.model_validate(data), problems
         except ValidationError as e:
             details = e.errors(include_url=False)
-        problems += [_translated(detail, tree) for detail in details]
+        told = [problem.path for problem in problems]  # what was taken out for it is missing only now
+        problems += [
+            p for p in (_translated(d, tree) for d in details) if p.kind != "missing_key" or p.path not in told
+        ]
         taken_out = [_without(data, detail["loc"]) for detail in reversed(details)]
         if not all(taken_out):
             return None, problems

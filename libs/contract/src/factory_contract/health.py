@@ -40,7 +40,8 @@ def rhythm(check: Healthcheck | None) -> Rhythm:
 async def once(look: Look, timeout: float) -> Outcome:
     """One look; one that takes longer than `timeout` seconds has failed."""
     try:
-        return await asyncio.wait_for(look(), timeout)
+        async with asyncio.timeout(timeout):  # wait_for of Python 3.11 can miss that it is cancelled
+            return await look()
     except TimeoutError:
         return Outcome(False, f"no answer within {timeout:g} s")
 
@@ -58,8 +59,10 @@ async def tcp(host: str, port: int, *, held: float = 0) -> Outcome:
             refused = refused or _why(e)
             continue
         try:
-            if held and await asyncio.wait_for(reader.read(1), held) == b"":
-                return Outcome(False, f"tcp {port}: nobody listens in the container")
+            if held:
+                async with asyncio.timeout(held):
+                    if await reader.read(1) == b"":
+                        return Outcome(False, f"tcp {port}: nobody listens in the container")
         except TimeoutError:
             pass  # it lasts
         except OSError as e:

@@ -42,7 +42,8 @@ class Child:
         """The exit code, when the process has ended and its output is read."""
         code = await asyncio.shield(self.exit)
         try:
-            await asyncio.wait_for(self.drained.wait(), DRAIN)
+            async with asyncio.timeout(DRAIN):
+                await self.drained.wait()
         except TimeoutError:
             pass
         return code

@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,15 +79,23 @@ class Engine:
             beside=timeout is not None,
         )
         try:
-            code = await asyncio.wait_for(child.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                code = await child.wait()
         except TimeoutError as e:
-            raise EngineSilent(why=f"`{shlex.join(argv[:3])}` has not ended within {timeout:g} s") from e
+            raise EngineSilent(
+                why=f"`{shlex.join(argv[:3])}` has not ended within {timeout:g} s", hint=self._wake("")
+            ) from e
         finally:
             await asyncio.shield(self._children.end(child, grace=GRACE))
         said = complained.decode(errors="replace").strip()
         if code != 0 and (why := _silence(said)):
-            raise EngineSilent(why=why)
+            raise EngineSilent(why=why, hint=self._wake(why))
         return Answer(code, out.decode(errors="replace"), said)
+
+    def _wake(self, why: str) -> str:
+        return how_to_wake(
+            why, self.env.get("DOCKER_HOST", ""), sys.platform, systemd=Path("/run/systemd/system").is_dir()
+        )
 
     async def ask(self, *argv: str) -> str:
         """`docker …`, which has to succeed. Raises DockerFailed too."""
@@ -135,6 +144,19 @@ def _of(project: str) -> tuple[str, str]:
 def _silence(said: str) -> str:
     """The line that says that no engine answers; empty where one does."""
     return next((line.strip() for line in said.splitlines() if any(sign in line for sign in SILENT)), "")
+
+
+def how_to_wake(why: str, host: str, platform: str, *, systemd: bool) -> str:
+    """What a person does about an engine that does not answer: the command that starts it on this kind of machine."""
+    if "permission denied" in why:
+        return "Join its group, `sudo usermod -aG docker $USER`, and sign in anew."
+    if host:
+        return f"DOCKER_HOST is {host}: start the engine there, or unset it for the one of this machine."
+    if platform == "darwin":
+        command = "open -a Docker"
+    else:
+        command = "sudo systemctl start docker" if systemd else "sudo service docker start"
+    return f"Start it with `{command}` (`docker version` shows when it answers), then call this again."
 
 
 def reason(complaint: str) -> str:
