@@ -326,7 +326,7 @@ def test_prints_every_url(one: Started) -> None:
         assert one.services[name]["url"] in printed
     for name in ("ELECTRIC_PORT", "RESTATE_ADMIN_PORT", "POSTGRES_PORT"):
         assert f"{name}={one.ports[name]}" in printed
-    assert [u["service"] for u in one.repo.json("urls")["urls"]][0] == "app"
+    assert one.repo.json("urls")["urls"][0]["service"] == "app"
 
 
 def test_prints_the_tailnets_url(one: Started, other: Started) -> None:

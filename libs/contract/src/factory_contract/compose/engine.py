@@ -152,10 +152,8 @@ def how_to_wake(why: str, host: str, platform: str, *, systemd: bool) -> str:
         return "Join its group, `sudo usermod -aG docker $USER`, and sign in anew."
     if host:
         return f"DOCKER_HOST is {host}: start the engine there, or unset it for the one of this machine."
-    if platform == "darwin":
-        command = "open -a Docker"
-    else:
-        command = "sudo systemctl start docker" if systemd else "sudo service docker start"
+    on_linux = "sudo systemctl start docker" if systemd else "sudo service docker start"
+    command = "open -a Docker" if platform == "darwin" else on_linux
     return f"Start it with `{command}` (`docker version` shows when it answers), then call this again."
 
 
