@@ -562,6 +562,7 @@ async def _works_through(postgres: Postgres, servers: dict[str, Any], directory:
     async with role.running(service), role.running(other):
         await asyncio.wait_for(hands.began.wait(), 5)
         await asyncio.sleep(2.6)  # both have been connected for long enough to judge
+        away = time.monotonic()
         await postgres.stop() if how == "stopped" else _signal_all(postgres, signal.SIGSTOP)
         await asyncio.sleep(1)
         hands.go.set()
@@ -580,6 +581,7 @@ async def _works_through(postgres: Postgres, servers: dict[str, Any], directory:
 
         await role.until(degraded, 7, "/health says it")
         await role.until(refused, 3, "the lease's time is over")
+        await asyncio.sleep(max(0, away + 5.7 - time.monotonic()))  # the renewal has given its question up
         await postgres.start() if how == "stopped" else _signal_all(postgres, signal.SIGCONT)
         pool = await db.connect(postgres.url)
         after = await role.until(reaches(Store(pool), job.id, "planned", "failed"), 10)
@@ -953,6 +955,36 @@ async def test_an_act_that_did_not_happen_raises_and_is_tried_at_once_by_the_nex
     assert time.monotonic() - began < 5 and world.happened == ["pull"]
 
 
+async def test_a_look_that_fails_leaves_nothing_to_wait_for(hands_on: Any, records: Records) -> None:
+    """Nothing was begun: the next pair of hands looks and acts at once."""
+    world, away = World(), World()
+
+    async def look() -> None:
+        raise OutsideError("no answer", code="away")
+
+    away.look = look  # type: ignore[method-assign, assignment]
+    work = await hands_on()
+    with pytest.raises(OutsideError):
+        await away.through(work)
+    assert await asyncio.wait_for(world.through(await hands_on()), 5) == {"number": 7}
+    assert (away.happened, world.happened) == ([], ["pull"])
+
+
+async def test_an_act_that_failed_late_undoes_no_result(hands_on: Any, records: Records) -> None:
+    """Its hands were fenced meanwhile, and the next have done it and said so."""
+    world, late = World(), World(before=OutsideError("connection refused", code="away"))
+    first = await hands_on()
+    await records.intend(first.job, "pull:b", {"branch": "b"})
+    second = await hands_on()
+    await records.intend(second.job, "pull:b", {"branch": "b"})
+    await records.effect_ended(first.job, "pull:b")
+    assert (await records.effects(first.job.id))[0]["done_at"] is None, "the second may be at it"
+    await records.effect_result(first.job.id, "pull:b", await world.act())
+    with pytest.raises(OutsideError):
+        await first._act("pull:b", late.act, late.look)
+    assert (await records.effects(first.job.id))[0]["result"] == {"number": 7}
+
+
 async def test_an_act_that_may_still_be_under_way_is_waited_for(hands_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hands that were cut off in mid-act may have sent it: the next look again after the act's own time, and then only act."""
     monkeypatch.setattr(work_module, "SETTLE", 1.0)
@@ -977,18 +1009,19 @@ async def test_an_act_that_may_still_be_under_way_is_waited_for(hands_on: Any, m
 
 
 async def test_nothing_outside_begins_after_the_lease(hands_on: Any) -> None:
-    """With the lease run out, or known to be another's, the act is refused before it begins."""
+    """With the lease run out it waits for the renewal; known to be another's, it is refused before it begins."""
     world = World()
     work = await hands_on()
-    work._renewal._held[work.job.id] = (work.epoch, time.monotonic() - 0.01)
-    with pytest.raises(Fenced):
-        await world.through(work)
-    work._renewal.hold(work.job.id, work.epoch)
     work.may_act()
     work._renewal.hold(work.job.id, work.epoch, since=time.monotonic() - 31)
     with pytest.raises(Fenced):
         work.may_act()
+    waiting = asyncio.create_task(world.through(work))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
     work._renewal.hold(work.job.id, work.epoch + 1)
+    with pytest.raises(Fenced):
+        await waiting
     with pytest.raises(Fenced):
         work.may_act()
     work._renewal.hold(work.job.id, work.epoch)
@@ -996,6 +1029,12 @@ async def test_nothing_outside_begins_after_the_lease(hands_on: Any) -> None:
     with pytest.raises(Fenced):
         await world.through(work)
     assert world.happened == []
+    after = await hands_on()
+    after._renewal.hold(after.job.id, after.epoch, since=time.monotonic() - 31)
+    waiting = asyncio.create_task(world.through(after))
+    await asyncio.sleep(0.1)
+    after._renewal.hold(after.job.id, after.epoch)
+    assert await asyncio.wait_for(waiting, 5) == {"number": 7}
 
 
 async def test_a_process_that_dies_between_act_and_result(

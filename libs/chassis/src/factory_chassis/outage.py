@@ -27,7 +27,8 @@ POSTGRES_AWAY = (
 
 async def patiently(ask: Callable[[], Awaitable[T]], back: Callable[[], Awaitable[None]] | None = None) -> T:
     """Asks until Postgres answers; the caller's own end (a deadline, SIGTERM) ends it too. For what may be done twice:
-    a statement whose answer was lost may have been carried out. `back` is waited for where it was away."""
+    a statement whose answer was lost may have been carried out. `back` is waited for after the answer: a Postgres that
+    only hung raises nothing, and comes back as much later."""
     away = False
     while True:
         try:
@@ -38,7 +39,7 @@ async def patiently(ask: Callable[[], Awaitable[T]], back: Callable[[], Awaitabl
             away = True
             await asyncio.sleep(1)
             continue
-        if away and back is not None:
+        if back is not None:
             await back()
         return answer
 

@@ -95,7 +95,7 @@ class Work:
             raise Fenced(self.job.id, epoch=self.epoch)
 
     async def _held_again(self) -> None:
-        """After an outage: until the lease is renewed, or is known to be lost."""
+        """Where an outage was longer than the lease: until it is renewed, or is known to be lost."""
         while self._renewal.holds(self.job.id, self.epoch) and self._renewal.good_for(self.job.id, self.epoch) <= 0:
             await asyncio.sleep(0.1)
 
@@ -153,13 +153,13 @@ class Work:
         """Intent → act → result, so that the act happens once whoever dies where.
 
         `look` answers "did it happen?" by the natural key and gives what `act` would have given, or None. Results are
-        kept as JSON. After an unclear error it looks again before the error goes on. Where other hands began the act
-        and never said how it ended, it may still be under way: it is looked for again after the act's own time.
+        kept as JSON. It looks before it writes the intent, so that a look that fails leaves none behind; after an
+        unclear error it looks again before the error goes on. Where other hands began the act and never said how it
+        ended, it may still be under way: it is looked for again after the act's own time.
         """
         before = next((e for e in await self.records.effects(self.job.id) if e["key"] == key), None)
-        effect = await self.records.intend(self.job, key, intent)
-        if effect.result is not None:
-            return effect.result
+        if before and before["result"] is not None:
+            return before["result"]
         found = await look()
         if found is None and before and before["epoch"] != self.epoch and before["done_at"] is None:
             age = (await self.records.value("now") - before["at"]).total_seconds()
@@ -167,6 +167,9 @@ class Work:
                 self.log.info("waiting for what other hands began", effect=key, seconds=round(SETTLE - age))
                 await asyncio.sleep(SETTLE - age)
                 found = await look()
+        effect = await self.records.intend(self.job, key, intent)
+        if effect.result is not None:
+            return effect.result
         if found is None:
             found = await self._act(key, act, look)
         result = msgspec.to_builtins(found)
@@ -174,24 +177,25 @@ class Work:
         return result
 
     async def _act(self, key: str, act: Callable[[], Awaitable[Any]], look: Callable[[], Awaitable[Any | None]]) -> Any:
-        self.may_act()
         try:
+            self.may_act()
             return await act()
-        except JobError as e:
+        except (JobError, Fenced) as e:
             if isinstance(e, OutsideError) and (found := await look()) is not None:
                 return found
-            await self.records.effect_result(self.job.id, key, None)  # it has ended, and did not happen
+            await self.records.effect_ended(self.job, key)  # and did not happen
             raise
 
     async def noted(self, note: str = "", **facts: Any) -> None:
         """Facts that others should see before the state ends."""
         event = ev.Noted(note=note, facts=facts)
         apply = self.line.apply
-        self.job = await patiently(lambda: apply(self.job, event, actor=self.actor, epoch=self.epoch))
+        written = patiently(lambda: apply(self.job, event, actor=self.actor, epoch=self.epoch), self._held_again)
+        self.job = await written
 
     async def refresh(self) -> Job:
         """The row as it is now; raises Fenced where it is no longer ours."""
-        job = await patiently(lambda: self.store.get(self.job.id))
+        job = await patiently(lambda: self.store.get(self.job.id), self._held_again)
         if job.lease_epoch != self.epoch:
             raise Fenced(job.id, epoch=self.epoch, now=job.lease_epoch)
         self.job = job

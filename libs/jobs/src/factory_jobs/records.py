@@ -231,7 +231,12 @@ class Records(Queries):
         return msgspec.convert(dict(row or {}), Effect)
 
     async def effect_result(self, job_id: str, key: str, result: Any) -> None:
+        """What came of the act. A holder that was fenced meanwhile may write it too: it happened."""
         await self.run("effect_result", job_id, key, result)
+
+    async def effect_ended(self, job: Job, key: str) -> None:
+        """The act of this epoch has ended and did not happen; where a later holder has begun it, nothing is written."""
+        await self.run("effect_ended", job.id, key, job.lease_epoch)
 
     async def effects(self, job_id: str) -> list[dict[str, Any]]:
         return [dict(r) for r in await self.all("effects", job_id)]

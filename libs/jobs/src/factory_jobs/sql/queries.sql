@@ -235,6 +235,10 @@ RETURNING intent, result, at;
 -- A fenced holder may still write the result.
 UPDATE effects SET result = $3, done_at = now() WHERE job_id = $1 AND key = $2;
 
+-- name: effect_ended
+-- It did not happen; whoever has begun it after us, or knows that it did, is not overwritten.
+UPDATE effects SET done_at = now() WHERE job_id = $1 AND key = $2 AND epoch = $3 AND result IS NULL;
+
 -- name: effects
 -- Everything that was done outside.
 SELECT * FROM effects WHERE job_id = $1 ORDER BY at;
