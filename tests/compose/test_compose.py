@@ -84,6 +84,15 @@ def test_secrets_come_by_files() -> None:
     assert all(re.search(rf"\b{s}\b", made) for s in used)
 
 
+def test_who_speaks_to_the_forge_has_the_identity_for_it() -> None:
+    """Planner too asks for the reviewer's: a job would end there for want of what only another container has."""
+    for role in ROLES:
+        code = "".join(p.read_text() for p in (ROOT / "services" / role / "src").rglob("*.py"))
+        variables = set(SERVICES[role]["environment"])
+        assert ("FACTORY_GITHUB_TOKEN_FILE" in variables) >= ("forges.connect(" in code), role
+        assert ("FACTORY_GITHUB_REVIEWER_TOKEN_FILE" in variables) == ("reviewer=True" in code), role
+
+
 @pytest.mark.parametrize("name", ROLES)
 def test_every_variable_is_a_setting_of_its_service(name: str) -> None:
     """A name that nobody knows would end the service with 78."""
