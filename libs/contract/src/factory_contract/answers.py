@@ -151,14 +151,76 @@ class Stop(TypedDict):
     state: NotRequired[Annotated[Literal["stopped"], "how all is now"]]
 
 
+class Left(TypedDict):
+    """What an environment has left that nobody keeps."""
+
+    processes: Annotated[list[int], "pids"]
+    ports: Annotated[list[int], "leases"]
+    containers: Annotated[list[str], "names"]
+    projects: Annotated[list[str], "Compose projects of which containers, networks, volumes or images are there"]
+
+
+class Part(TypedDict):
+    """One service, in few words."""
+
+    name: Annotated[str, "as the contract names it"]
+    state: Annotated[ServiceState, "as `factory status` tells it"]
+    pid: Annotated[int | None, "null where nothing runs"]
+
+
+class Environment(TypedDict):
+    """One environment of this machine."""
+
+    checkout: Annotated[str, "its directory, also where that is gone"]
+    worktree: Annotated[str, "its id"]
+    user: Annotated[str, "whose it is; `?` where nothing tells"]
+    mine: Annotated[bool, "it is the caller's: of others' only running or stopped is known"]
+    state: Annotated[
+        Literal["ready", "starting", "degraded", "failed", "stopped", "gone", "running"],
+        "as `factory status` there would tell it; `gone`: its checkout is; `running`: another user's",
+    ]
+    since: Annotated[str | None, "when its supervisor came, ISO 8601 in UTC"]
+    supervisor: Annotated[Supervisor | None, "null where none lives"]
+    services: Annotated[list[Part], "in the order of the contract"]
+    ports: Annotated[dict[str, int], "everything that is leased, by name"]
+    processes: Annotated[list[int], "pids of all that belongs to it and is kept"]
+    containers: Annotated[list[str], "names"]
+    left: Annotated[Left, "what it has left that nobody keeps"]
+    stale: Annotated[bool, "`factory clean --stale` removes what it has left"]
+    error: NotRequired[Annotated[Failure, "why it is not well"]]
+
+
+class Ps(TypedDict):
+    """`factory ps`."""
+
+    environments: Annotated[list[Environment], "by their paths"]
+
+
+class Removed(Left):
+    """What `clean --stale` has removed of one environment."""
+
+    checkout: Annotated[str, "its directory"]
+    worktree: Annotated[str, "its id"]
+    error: NotRequired[Annotated[Failure, "why not all of it could be removed"]]
+
+
+class Others(TypedDict):
+    """An environment of another user that has left something."""
+
+    checkout: Annotated[str, "its directory"]
+    user: Annotated[str, "whose it is"]
+
+
 class Clean(TypedDict):
-    """`factory clean`."""
+    """`factory clean`; with `--stale` of all dead environments, which are told one by one beside."""
 
     stopped: Annotated[list[str], "services that were ended"]
     leftovers: Annotated[list[int], "pids that a killed supervisor had left, ended too"]
     containers: Annotated[list[str], "containers that a killed supervisor had left, removed too"]
     ports: Annotated[list[int], "leases that were given back"]
     removed: Annotated[list[str], "what was removed of .software-factory/"]
+    environments: NotRequired[Annotated[list[Removed], "with --stale: those of which something was removed"]]
+    others: NotRequired[Annotated[list[Others], "with --stale: dead ones of other users, which were not touched"]]
 
 
 # --- what runs once ---------------------------------------------------------------------------------------------------
@@ -347,6 +409,7 @@ ANSWERS: dict[str, type] = {
     "restart": Restart,
     "stop": Stop,
     "clean": Clean,
+    "ps": Ps,
     "schema": Schema,
     "completion": Completion,
 }

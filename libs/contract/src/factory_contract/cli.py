@@ -67,6 +67,15 @@ def _restart(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("services", nargs="*", metavar="SERVICE", help="which; without names all")
 
 
+def _under(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--under", metavar="DIR", help="only environments whose checkout is or was beneath DIR")
+
+
+def _clean(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--stale", action="store_true", help="what dead environments have left on this machine, instead")
+    _under(verb)
+
+
 def _completion(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("shell", choices=("bash", "zsh", "fish"), help="for which shell")
 
@@ -168,8 +177,19 @@ VERBS: dict[str, Verb] = {
     ),
     "clean": Verb(
         "stop, give the ports back, remove state and logs",
-        _nothing,
-        (("factory clean", "the checkout is as it was before the first setup, but for what setup has made"),),
+        _clean,
+        (
+            ("factory clean", "the checkout is as it was before the first setup, but for what setup has made"),
+            ("factory clean --stale", "what checkouts that are gone, and supervisors that were killed, have left"),
+        ),
+    ),
+    "ps": Verb(
+        "all environments on this machine, and what dead ones have left",
+        _under,
+        (
+            ("factory ps", "each checkout: its state, services, ports, processes"),
+            ("factory ps --json --under ~/work", "for machines; only those beneath ~/work"),
+        ),
     ),
     "schema": Verb(
         "print the JSON Schema of factory.yaml",
@@ -250,8 +270,10 @@ def _run(args: argparse.Namespace, argv: list[str], out: Output) -> int:
         out.line(f"factory {importlib.import_module('importlib.metadata').version('software-factory-contract')}")
         return 0
     module = importlib.import_module(f"factory_contract.commands.{args.command or 'guide'}")
-    if args.command in ("schema", "completion", None):
+    if args.command in ("schema", "completion", "ps", None):
         return module.run(args, out)
+    if args.command == "clean" and args.stale:
+        return module.stale(args, out)
     here = checkout.find(Path(args.directory))
     if args.command != "check":
         implementation.take_over(here, argv)

@@ -363,6 +363,20 @@ class Moved(ContractError):
     hint = "`factory clean`, then `factory start`"
 
 
+class CheckoutGone(ContractError):
+    """{root} is not there any more"""
+
+    code, exit_code = "checkout_gone", 3
+    hint = "`factory clean --stale` removes what it has left."
+
+
+class CheckoutMoved(ContractError):
+    """{root} has moved to {now}"""
+
+    code, exit_code = "moved", 3
+    hint = "`factory clean` there, then `factory start`"
+
+
 class SupervisorFailed(ContractError):
     """The supervisor ended before it could say why"""
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from factory_contract import proc
 from factory_contract.errors import StateUnwritable
 
-
 MARK = "FACTORY_ROOT"  # the variable by which a process says of which checkout it is
 
 

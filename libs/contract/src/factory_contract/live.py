@@ -101,7 +101,9 @@ def forget(checkout: Checkout) -> None:
     control.remove_socket(checkout.root)
     services = _stopped(told)["services"]
     try:
-        state.write(checkout.state_file, {**told, "state": "stopped", "services": services, "socket": "", "error": None})
+        state.write(
+            checkout.state_file, {**told, "state": "stopped", "services": services, "socket": "", "error": None}
+        )
     except StateUnwritable:
         checkout.state_file.unlink(missing_ok=True)  # a full disk; then it says nothing of it, which is as true
 

@@ -33,18 +33,27 @@ class Record(NamedTuple):
     live: bool  # that one lives
 
 
-def enter(root: Path, worktree: str, leased: Mapping[str, int], **more: Any) -> None:
-    """Makes the record of the checkout at `root`, or brings it up to date; more: `projects`, `supervisor`.
+def enter(
+    root: Path,
+    worktree: str,
+    leased: Mapping[str, int],
+    supervisor: Mapping[str, Any] | None = None,
+    projects: Mapping[str, Mapping[str, str]] | None = None,
+) -> None:
+    """Makes the record of the checkout at `root`, or brings it up to date; `projects` join those that it has.
 
     Raises PortsDirectory.
     """
+    what: dict[str, Any] = {"root": str(root), "worktree": worktree, "ports": dict(leased)}
     ports.make_shared(ports.SHARED)
     try:
         # into the file that is there: a new one in its place would be without the lock
         fd = os.open(_path(root), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         with os.fdopen(fd, "r+b") as f:
             os.fchmod(fd, 0o644)
-            what = {**_object(f.read()), "root": str(root), "worktree": worktree, "ports": dict(leased), **more}
+            had = _object(f.read())
+            what["supervisor"] = supervisor or had.get("supervisor")
+            what["projects"] = {**had.get("projects", {}), **(projects or {})}
             f.seek(0)
             f.write(json.dumps(what).encode())
             f.truncate()

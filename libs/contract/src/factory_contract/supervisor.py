@@ -90,12 +90,14 @@ class Supervisor:
         self.units = {name: self._unit(name, loaded) for name in loaded.contract.services}
         self._register()
 
-    def _register(self) -> None:
+    def _register(self, project: Project | None = None) -> None:
+        """In the machine's record of this environment: its supervisor, and a Compose project before anything of it is there."""
         root, environment = self.checkout.root, self.environment
-        projects = {project.name: project.docker for project in self.projects.values()}
         me = {"pid": os.getpid(), "since": self._since}
         with ports.one_at_a_time(self.checkout):
-            registry.enter(root, environment.worktree, environment.ports, projects=projects, supervisor=me)
+            registry.enter(
+                root, environment.worktree, environment.ports, me, project and {project.name: project.docker}
+            )
         if self._record is None:
             self._record = registry.hold(root, registry.PATIENCE)
 
@@ -110,6 +112,7 @@ class Supervisor:
             self._ledger,
             self.checkout.logs / "factory" / f"{slug(path)}.log",
             lambda note: self._tell({"note": note}),
+            self._register,
         )
 
     def _unit(self, name: str, loaded: Loaded) -> Unit:

@@ -2,8 +2,10 @@
 
 import argparse
 import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from factory_contract import check, control, foreground, leasing, live, ports, registry, steps
+from factory_contract import check, control, errors, foreground, leasing, live, ports, registry, steps
 from factory_contract.checkout import Checkout
 from factory_contract.commands.stop import stop
 from factory_contract.errors import CleanFailed, ContractError
@@ -11,6 +13,9 @@ from factory_contract.ledger import Ledger
 from factory_contract.logs import Log
 from factory_contract.output import Output
 from factory_contract.process import Children
+
+if TYPE_CHECKING:
+    from factory_contract.stale import Removed
 
 
 def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
@@ -22,7 +27,9 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
         foreground.run(remove_projects(checkout, projects, everything=True))
     with ports.one_at_a_time(checkout):
         released = ports.Leases(checkout).release()
-    for root in {live.root(checkout), checkout.root}:
+    for root in {live.root(checkout), checkout.root}:  # both, of one that has moved
+        mine = (lease.port for lease in ports.leases() if lease.root == root)
+        released += ports.Leases(Checkout(root, None)).free(mine)
         control.remove_socket(root)
         registry.remove(root)
     removed = _remove_state(checkout)
@@ -32,6 +39,46 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
     out.result(**fields)
     out.line(f"clean: {len(released)} port{'' if len(released) == 1 else 's'} given back")
     return 0
+
+
+def stale(args: argparse.Namespace, out: Output) -> int:
+    """`factory clean --stale`: what the caller's dead environments have left, wherever they are or were on this machine."""
+    from factory_contract import machine
+    from factory_contract.commands.ps import in_words
+    from factory_contract.stale import remove
+
+    found = machine.environments(Path(args.under).resolve() if args.under else None)
+    looked = (foreground.run(remove(environment)) for environment in found if environment.stale)
+    done = [removed for removed in looked if removed is not None]
+    others = [e for e in found if not e.mine and not e.live and (e.state == "gone" or any(e.left))]
+    for removed in done:
+        what = in_words(removed.gone) or "its record"
+        out.line(f"{removed.environment.root}  {what if removed.error is None else f'not all: {removed.error}'}")
+    for other in others:
+        out.line(f"{other.root}  is of {other.user} and was not touched")
+    if not done and not others:
+        out.line("no environment here is dead")
+    fields = {
+        "stopped": [],
+        "leftovers": [pid for removed in done for pid in removed.gone.processes],
+        "containers": [name for removed in done for name in removed.gone.containers],
+        "ports": [port for removed in done for port in removed.gone.ports],
+        "removed": [],
+        "environments": [_told(removed) for removed in done],
+        "others": [{"checkout": str(other.root), "user": other.user} for other in others],
+    }
+    if error := next((removed.error for removed in done if removed.error is not None), None):
+        return out.failed(error, **fields)
+    out.result(**fields)
+    return 0
+
+
+def _told(removed: "Removed") -> dict[str, Any]:
+    environment = removed.environment
+    told = {"checkout": str(environment.root), "worktree": environment.worktree, **removed.gone._asdict()}
+    if removed.error is not None:
+        told["error"] = {key: value for key, value in errors.tell(removed.error).items() if key != "exit_code"}
+    return told
 
 
 async def _own_commands(checkout: Checkout, out: Output) -> ContractError | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from factory_contract import state
 from factory_contract.compose.engine import WHICH, Answer, Engine, reason
 from factory_contract.compose.file import ComposeFile
 from factory_contract.compose.members import Member
-from factory_contract.compose.render import Binding, Config, Wanted, rewrite
+from factory_contract.compose.render import Binding, Config, Wanted, owned, rewrite
 from factory_contract.environment import Environment
 from factory_contract.errors import (
     ComposeInvalid,
@@ -47,7 +48,10 @@ class Compose(NamedTuple):
 
 
 class Project:
-    """One Compose file of the contract, run for this checkout. `say` gets what people should know while it is made."""
+    """One Compose file of the contract, run for this checkout.
+
+    say: gets what people should know while it is made. register: is told before anything of it is.
+    """
 
     def __init__(
         self,
@@ -59,11 +63,12 @@ class Project:
         ledger: Ledger,
         log: Path,
         say: Callable[[str], None],
+        register: Callable[["Project"], None],
     ) -> None:
         self.name = environment.compose_project(path)
         self.engine = engine
         self._path, self._file, self._members = path, file, members
-        self._environment, self._ledger, self._say = environment, ledger, say
+        self._environment, self._ledger, self._say, self._register = environment, ledger, say, register
         self._log = Log(log)
         self._made: asyncio.Task[dict[str, Container]] | None = None
         self._something = False  # may be there
@@ -106,6 +111,7 @@ class Project:
         compose = self._compose = self._compose or await self._find()
         config = await self._write(compose)
         self._ledger.made("compose", project=self.name, docker=self.docker)
+        self._register(self)
         self._something = True
         argv = [*compose.argv, *self._flags([str(self._own_file)])]
         await self._pull(argv, {name: config["services"][name] for name in names})
@@ -157,7 +163,7 @@ class Project:
         for note in notes:
             self._log.note(note)
             self._say(f"{self._path}: {note}")
-        state.write(self._own_file, config)
+        state.write(self._own_file, owned(config, os.getuid()))
         return config
 
     async def _pull(self, argv: list[str], services: Mapping[str, Config]) -> None:

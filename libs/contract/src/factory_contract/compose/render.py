@@ -11,6 +11,7 @@ from factory_contract.errors import ComposeHostNetwork, ComposePorts, NeededUnse
 
 LOOPBACK = "127.0.0.1"
 PROJECT_LABEL = "com.docker.compose.project"
+USER_LABEL = "software-factory.uid"  # whose containers they are, when their checkout cannot tell any more
 
 Config = dict[str, Any]
 
@@ -121,9 +122,19 @@ def _own_images(project: str, services: Mapping[str, Config]) -> None:
 def _labelled(build: Any, project: str) -> Config:
     """So that `clean` finds the image; without further names, which other checkouts would take over."""
     made: Config = {"context": build} if isinstance(build, str) else {k: v for k, v in build.items() if k != "tags"}
-    labels: Any = made.get("labels") or {}
-    own: Config = dict(label.partition("=")[::2] for label in labels) if isinstance(labels, list) else labels
-    return {**made, "labels": {**own, PROJECT_LABEL: project}}
+    return {**made, "labels": {**_labels(made), PROJECT_LABEL: project}}
+
+
+def _labels(of: Config) -> Config:
+    labels: Any = of.get("labels") or {}
+    return dict(label.partition("=")[::2] for label in labels) if isinstance(labels, list) else labels
+
+
+def owned(config: Config, uid: int) -> Config:
+    """`config` with the label of its user on every container. Changes `config`."""
+    for service in config["services"].values():
+        service["labels"] = {**_labels(service), USER_LABEL: str(uid)}
+    return config
 
 
 def _own_names(config: Config) -> list[str]:
