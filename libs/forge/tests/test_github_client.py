@@ -16,6 +16,7 @@ from factory_forge.errors import (
     RateLimited,
     TokenRefused,
 )
+from factory_forge.forges import Forges
 from factory_forge.github_client import READ_AGAIN, Client
 from factory_forge.github_site import GitHubSite, Identity
 from factory_jobs.errors import FactoryError, JobError, OutsideError, RepoError
@@ -99,6 +100,20 @@ async def test_limits(client: Client, thrown: Exception, seconds: float) -> None
     with pytest.raises(RateLimited) as caught:
         await client.call("look", "", called.append)
     assert called == [] and 0 < caught.value.retry_after <= seconds
+
+
+@pytest.mark.parametrize("app_id", ["", "12"])
+async def test_an_accounts_limit_holds_for_all_its_repositories(app_id: str) -> None:
+    """An App's does not: each installation has its own."""
+    forges = Forges("http://factory", GitHubSite())
+    one, other = (forges._client(Identity("V", CANARY, app_id), name) for name in ("acme/app", "acme/shop"))
+    one._opened = other._opened = github.Github  # an App would have to sign first
+    await heard(one, answered(429, "", Retry_After="5"))
+    if app_id:
+        assert await other.call("look", "", lambda _: 1) == 1
+        return
+    with pytest.raises(RateLimited):
+        await other.call("look", "", lambda _: 1)
 
 
 async def test_used_up_is_not_over(client: Client) -> None:

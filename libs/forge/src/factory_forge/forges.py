@@ -15,7 +15,7 @@ from .local import LocalForge
 from .runner import Credentials
 
 if TYPE_CHECKING:
-    from .github_client import Client
+    from .github_client import Client, Limit
 
 FRESH_S = 300.0  # a repository's name and default branch are asked for again after this
 AUTHOR, REVIEWER = "software-factory", "software-factory-reviewer"
@@ -28,6 +28,7 @@ class Forges:
         """`public_url` is console's: the pages of the local forge lie there."""
         self.public_url, self.github = public_url, github or GitHubSite()
         self._clients: dict[tuple[str, str], Client] = {}
+        self._limits: dict[str, Limit] = {}  # by the variable of a token
         self._opened: dict[Client, tuple[Forge, float]] = {}  # with when, monotonic
 
     @classmethod
@@ -90,11 +91,12 @@ class Forges:
         return given
 
     def _client(self, identity: Identity, name: str) -> Client:
-        from .github_client import Client
+        from .github_client import Client, Limit
 
         key = (identity.variable, name)
         if key not in self._clients:
-            self._clients[key] = Client(self.github, identity, name)
+            account = None if identity.app_id else self._limits.setdefault(identity.variable, Limit())
+            self._clients[key] = Client(self.github, identity, name, account)
         return self._clients[key]
 
 

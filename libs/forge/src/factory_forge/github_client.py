@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -44,16 +45,23 @@ logging.getLogger("github.Requester").setLevel(logging.INFO)
 T = TypeVar("T")
 
 
-class Client:
-    """Calls of one identity about one repository."""
+@dataclass
+class Limit:
+    """A rate limit that is in force until then (monotonic): of an account, or of an App where it is installed."""
 
-    def __init__(self, site: GitHubSite, identity: Identity, name: str) -> None:
+    until: float = 0.0
+
+
+class Client:
+    """Calls of one identity about one repository; `limit` is shared by all that an account's limit meets."""
+
+    def __init__(self, site: GitHubSite, identity: Identity, name: str, limit: Limit | None = None) -> None:
         self.site, self.identity, self.name = site, identity, name
+        self._limit = limit or Limit()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="github")
         self._github: github.Github | None = None
         self._installation: InstallationAuth | None = None
         self._login = ""
-        self._open_at = 0.0  # monotonic; until then a rate limit is in force
 
     async def call(self, does: str, needs: str, what: Callable[[github.Github], T]) -> T:
         """Runs `what` in the client's thread. `does` and `needs` (a permission) are for the errors' words.
@@ -61,7 +69,7 @@ class Client:
         Raises RateLimited, ForgeAway (it may have happened), TokenRefused, AppNotInstalled, NotPermitted, NotThere,
         ForgeRefused; and what `what` raises of ours.
         """
-        if (left := self._open_at - time.monotonic()) > 0:  # who goes on calling is locked out for longer
+        if (left := self._limit.until - time.monotonic()) > 0:  # who goes on calling is locked out for longer
             raise self._limited(left, "the limit was reached before")
 
         def run() -> T:
@@ -131,7 +139,7 @@ class Client:
         if error.status == 400 and "something went wrong" in reason.lower():  # GraphQL's word for a 5xx
             return self._away(error, does)
         if (seconds := limit_of(error.status, headers, reason)) is not None:
-            self._open_at = time.monotonic() + seconds
+            self._limit.until = time.monotonic() + seconds
             return self._limited(seconds, reason)
         where = {"host": self.site.host, "repo": self.name, "does": does}
         if error.status == 401 and self._installation and self._installation.forget():
