@@ -56,7 +56,8 @@ def change(name: str, **state: Any) -> None:
 
 def labelled(kind: str, argv: list[str]) -> list[dict[str, Any]]:
     wanted = argv[argv.index("--filter") + 1].removeprefix("label=").partition("=")
-    return [t for t in things(kind) if (t.get("Config") or t)["Labels"].get(wanted[0]) == wanted[2]]
+    labels = [(thing, (thing.get("Config") or thing)["Labels"].get(wanted[0])) for thing in things(kind)]
+    return [thing for thing, value in labels if (value == wanted[2] if wanted[1] else value is not None)]
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------
@@ -140,6 +141,12 @@ def remove(argv: list[str]) -> None:
         drop("containers", found["Name"].lstrip("/"))
 
 
+def _formatted(found: dict[str, Any], text: str) -> str:
+    """As Go's templates do it, with the two things that are asked for."""
+    text = text.replace("{{.Names}}", found["Name"].lstrip("/"))
+    return re.sub(r'\{\{\.Label "([^"]+)"\}\}', lambda label: found["Config"]["Labels"].get(label[1], ""), text)
+
+
 def execute(name: str, argv: list[str]) -> NoReturn:
     found = container(name)
     if not found["State"]["Running"]:
@@ -167,7 +174,7 @@ def engine(verb: str, argv: list[str]) -> None:
         print(json.dumps([shown(container(name)) for name in argv]))
     elif verb == "ps":
         for found in labelled("containers", argv):
-            print(found["Name"].lstrip("/") if "--format" in argv else found["Id"])
+            print(_formatted(found, argv[argv.index("--format") + 1]) if "--format" in argv else found["Id"])
     elif verb == "image" and argv[0] == "inspect":
         if not argv[1].startswith("here/") and not (HOME / "images" / f"{argv[1].replace('/', '_')}.json").exists():
             fail(f"Error: No such image: {argv[1]}")
@@ -293,7 +300,7 @@ def create(project: str, directory: str, made: dict[str, Any], names: list[str],
             "Id": f"{abs(hash((full, time.time_ns()))):016x}", "Name": f"/{full}", "Ports": ports, "Dir": directory,
             "Cmd": ["/bin/sh", "-c", service["command"].replace("$$", "$")],
             "Env": {**env, **{f"PORT_{p['target']}": p["host"] for p in ports}},
-            "Config": {"Labels": {**labels, SERVICE: name}, "Healthcheck": _healthcheck(service.get("healthcheck"))},
+            "Config": {"Labels": {**service.get("labels", {}), **labels, SERVICE: name}, "Healthcheck": _healthcheck(service.get("healthcheck"))},
             "State": {"Running": False, "Status": "created", "Pid": 0, "ExitCode": 0, "Error": ""},
         })  # fmt: skip
         print(f" Container {full}  Created", file=sys.stderr)

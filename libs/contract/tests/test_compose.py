@@ -185,6 +185,40 @@ def test_a_killed_supervisor(shop: Callable[..., Any], docker: Docker, kill: Cal
     assert docker.names() == []
 
 
+def test_clean_stale(
+    shop: Callable[..., Any], make_repo: Callable[..., Any], docker: Docker, tmp_path: Path, kill: Callable[..., Any]
+) -> None:
+    """Containers of a killed supervisor go, its volumes stay; of a wiped checkout all goes, though only labels tell of it."""
+    dead, wiped, well = shop(name="dead"), shop(name="wiped"), shop(name="well")
+    told = {repo.root.name: repo.json("start") for repo in (dead, wiped, well)}
+    for repo in (dead, wiped):
+        kill(told[repo.root.name]["supervisor"]["pid"])
+    shutil.rmtree(wiped.root)
+    beside = make_repo(name="beside")
+    beside.env |= docker.env
+    found = {Path(e["checkout"]).name: e for e in beside.json("ps", "--under", str(tmp_path))["environments"]}
+    names = {name: f"shop-{told[name]['worktree']}" for name in told}
+    assert [c.rpartition("-")[0] for c in found["wiped"]["left"]["containers"]] == [
+        f"{names['wiped']}-{service}" for service in ("cache", "db", "migrate", "web")
+    ]
+    assert found["wiped"]["left"]["projects"] == [names["wiped"]]
+    assert len(found["dead"]["left"]["containers"]) == 4
+    assert found["well"]["containers"]
+    assert not any(found["well"]["left"].values())
+
+    docker.say("silent")
+    error = beside.json("clean", "--stale", "--under", str(tmp_path), code=4)["error"]
+    assert error["code"] == "engine_silent"
+    (docker.home / "silent").unlink()
+    cleaned = beside.json("clean", "--stale", "--under", str(tmp_path))
+    assert {Path(e["checkout"]).name for e in cleaned["environments"]} == {"dead", "wiped"}
+    assert [name for name in docker.names() if names["wiped"] in name] == []
+    kept = [name.split()[0] for name in docker.names() if names["dead"] in name]
+    assert sorted(set(kept)) == ["images", "volumes"]
+    assert well.json("status")["state"] == "ready"
+    assert len([name for name in docker.running() if names["well"] in name]) == 3
+
+
 def test_an_engine_that_goes_away(
     shop: Callable[..., Any], docker: Docker, until: Callable[..., Any], kill: Callable[..., Any]
 ) -> None:
