@@ -1,6 +1,6 @@
 """Log files: stamped, turned over, read again merged, followed."""
 
-from collections.abc import Iterator
+import os
 from itertools import islice
 from pathlib import Path
 
@@ -67,25 +67,81 @@ def test_reading_merges_and_chooses(tmp_path: Path) -> None:
         logs.wanted(None, None, "soon")
 
 
-def test_following_goes_on_after_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines are seen as they come, also when the file was turned over or only then appears."""
-    monkeypatch.setattr(logs, "MAX_BYTES", 60)
-    log = logs.Log(tmp_path / "a.log")
+def test_where_writing_goes_on_a_line_says_what_is_missing(tmp_path: Path) -> None:
+    """A disk that was full for a while: what was there before stays whole, what came after is there again."""
+    path = tmp_path / "a.log"
+    log = logs.Log(path)
     log.feed(b"before\n")
-    seen: Iterator[logs.Line] = logs.follow(tmp_path, ["a", "b"], logs.Wanted(), pause=0.01)
-    (tmp_path / "b.log").touch()
-    ends = islice(seen, 3)
-    feeder = iter([b"first\n", b"second, which is long enough to turn the file over\n"])
 
-    def feed_on(_: float) -> None:
-        if (data := next(feeder, None)) is not None:
-            log.feed(data)
-        else:
-            (tmp_path / "b.log").write_text("2026-01-01T00:00:02.000Z other\n")
+    class Full:
+        """Takes ten bytes more, as a disk that becomes full does, and then none."""
 
-    monkeypatch.setattr(logs.time, "sleep", feed_on)
-    texts = [line.text for line in ends]
-    assert texts[0] == "first"
-    assert texts[1].startswith("second")
-    assert texts[2] == "other"
+        room = 10
+
+        def write(self, data: bytes) -> int:
+            if not self.room:
+                raise OSError(28, "No space left on device")
+            with path.open("ab") as f:
+                return f.write(data[: self.room])
+
+        def close(self) -> None:
+            pass
+
+    writing, log._file = log._file, Full()  # pyright: ignore
+    log.feed(b"half of this\n")
+    Full.room = 0
+    log.feed(b"none of this\n")
+    lost = log.lost
+    log._file = writing
+    log.feed(b"after\n")
+    texts = [line.text for line in logs.read(tmp_path, ["a"], logs.Wanted())]
+    assert texts[0] == "before"
+    assert texts[-2:] == [f"[factory] {lost} bytes are missing here: they could not be written", "after"]
+    assert lost == 2 * len("2026-01-01T00:00:00.000Z half of this\n") - 10
     log.close()
+
+
+def test_old_files_are_not_read_for_what_is_new(tmp_path: Path) -> None:
+    """`--since` passes over files that were written last before that."""
+    (tmp_path / "a.log.1").write_text("2999-01-01T00:00:00.000Z told by a file that nobody has touched since\n")
+    os.utime(tmp_path / "a.log.1", (0, 0))
+    (tmp_path / "a.log").write_text("2999-01-01T00:00:01.000Z new\n")
+    assert [line.text for line in logs.read(tmp_path, ["a"], logs.wanted(None, None, "5m"))] == ["new"]
+
+
+def test_following_misses_nothing_and_tells_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was there is read, what comes is followed, whatever turned over between; a service that comes later is seen too."""
+    monkeypatch.setattr(logs, "MAX_BYTES", 300)
+    log = logs.Log(tmp_path / "a.log")
+    numbers = iter(range(1000))
+
+    def feed(lines: int) -> None:
+        for _ in range(lines):
+            log.feed(f"line {next(numbers)}\n".encode())
+
+    feed(5)
+    follower = logs.Follower(tmp_path, None, logs.Wanted())
+    feed(15)  # the file turns over between the two looks
+    before = logs.read(tmp_path, ["a"], logs.Wanted(), before=follower)
+    assert [line.text for line in before] == [f"line {n}" for n in range(5)]
+    batches = iter(
+        [lambda: feed(1), lambda: feed(20), lambda: (tmp_path / "b.log").write_text("2026-01-01T00:00:02.000Z other\n")]
+    )
+    monkeypatch.setattr(logs.time, "sleep", lambda _: next(batches)())
+    texts = [line.text for line in islice(follower.lines(), 15 + 1 + 20 + 1)]
+    assert texts == [*(f"line {n}" for n in range(5, 41)), "other"]
+    log.close()
+
+
+def test_following_a_log_that_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `clean` and another start there is another file of the same name."""
+    path = tmp_path / "a.log"
+    path.write_text("2026-01-01T00:00:01.000Z old\n")
+    follower = logs.Follower(tmp_path, ["a"], logs.Wanted())
+
+    def anew(_: float) -> None:
+        path.unlink()
+        path.write_text("2026-01-01T00:00:02.000Z new\n")
+
+    monkeypatch.setattr(logs.time, "sleep", anew)
+    assert next(follower.lines()).text == "new"

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from factory_contract import words
 from factory_contract.errors import BadPattern, Usage
@@ -24,12 +24,18 @@ ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 def now() -> str:
     """The time, as it stands in logs and in `since`: UTC, milliseconds (RFC 3339)."""
-    seconds = time.time()
+    return _stamp(time.time())
+
+
+def _stamp(seconds: float) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int(seconds * 1000) % 1000:03d}Z"
 
 
 class Log:
-    """One log file, for writing. A disk that is full loses lines (`lost` counts their bytes), never the process that logs."""
+    """One log file, for writing. A disk that is full loses output, never the process that logs.
+
+    `lost` counts its bytes; where writing goes on, a line says how many are missing.
+    """
 
     def __init__(self, path: Path, *, stamped: bool = True, fresh: bool = False, kept: int = KEPT) -> None:
         self.path, self.lost = path, 0
@@ -39,6 +45,10 @@ class Log:
         self._rest = b""
         self._file: IO[bytes] | None = None
         self._size = 0
+        self._missing, self._torn = (
+            0,
+            False,
+        )  # bytes since the last that could be written; whether that was within a line
         self._open(fresh=fresh)
 
     def feed(self, data: bytes) -> None:
@@ -82,13 +92,27 @@ class Log:
         data = b"".join(stamp + line.rstrip(b"\r") + b"\n" for line in lines)
         if self._size + len(data) > MAX_BYTES and self._kept:
             self._turn_over()
+        if self._missing:
+            end = b"\n" if self._torn else b""
+            note = f"[factory] {self._missing} bytes are missing here: they could not be written".encode()
+            if self._put(end + stamp + note + b"\n") == 0:
+                self._missing, self._torn = 0, False
+        lost = self._put(data)
+        self.lost += lost
+        self._missing += lost
+
+    def _put(self, data: bytes) -> int:
+        """Writes as much as the disk takes. The number of bytes that it does not."""
+        written = 0
+        if self._file is None:
+            self._open(fresh=False)
         try:
-            if self._file is None:
-                raise OSError("not open")
-            self._file.write(data)
-            self._size += len(data)
+            written = (self._file.write(data) or 0) if self._file is not None else 0
         except OSError:
-            self.lost += len(data)
+            pass
+        self._size += written
+        self._torn = self._torn or 0 < written < len(data)
+        return len(data) - written
 
     def _open(self, *, fresh: bool) -> None:
         try:
@@ -116,7 +140,7 @@ def _numbered(path: Path, n: int) -> Path:
 
 
 def _clean(line: bytes) -> str:
-    return ANSI.sub(b"", line).decode(errors="replace").rstrip("\r")
+    return (ANSI.sub(b"", line) if b"\x1b" in line else line).decode(errors="replace").rstrip("\r")
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -161,79 +185,117 @@ def services(directory: Path) -> list[str]:
     return sorted(p.name.removesuffix(".log") for p in directory.glob("*.log"))
 
 
-def read(directory: Path, names: list[str], what: Wanted) -> list[Line]:
-    """The wanted lines of these services, merged by time; `tail` counts after the merge."""
-    streams = [_lines(directory / f"{name}.log", name) for name in names]
+def read(directory: Path, names: list[str], what: Wanted, before: "Follower | None" = None) -> list[Line]:
+    """The wanted lines of these services, merged by time; `tail` counts after the merge.
+
+    before: only what this one will not tell.
+    """
+    ends = before.ends if before is not None else {}
+    streams = [_lines(directory / f"{name}.log", name, what.since, ends.get(name)) for name in names]
     lines = (line for line in heapq.merge(*streams, key=lambda line: line.at) if what.has(line))
     return list(deque(lines, maxlen=what.tail))
 
 
-def follow(directory: Path, names: list[str], what: Wanted, pause: float = 0.2) -> Iterator[Line]:
-    """Lines as they are written from now on, for ever; files that turn over or are begun anew are followed."""
-    ends = [_End(directory / f"{name}.log", name) for name in names]
-    try:
-        while True:
-            fresh = sorted((line for end in ends for line in end.more()), key=lambda line: line.at)
-            yield from (line for line in fresh if what.has(line))
-            if not fresh:
-                time.sleep(pause)
-    finally:
-        for end in ends:
-            end.close()
+class Follower:
+    """The lines that are written from now on; files that turn over or are begun anew are followed.
+
+    names: of which services; None for all, also those that are yet to come.
+    """
+
+    def __init__(self, directory: Path, names: list[str] | None, what: Wanted) -> None:
+        self._directory, self._names, self._what = directory, names, what
+        self.ends = {name: _End(directory / f"{name}.log", name, at_end=True) for name in names or services(directory)}
+
+    def lines(self, pause: float = 0.2) -> Iterator[Line]:
+        """For ever."""
+        try:
+            while True:
+                for name in self._names or services(self._directory):
+                    if name not in self.ends:
+                        self.ends[name] = _End(self._directory / f"{name}.log", name, at_end=False)
+                fresh = sorted((line for end in self.ends.values() for line in end.more()), key=lambda line: line.at)
+                yield from (line for line in fresh if self._what.has(line))
+                if not fresh:
+                    time.sleep(pause)
+        finally:
+            for end in self.ends.values():
+                end.close()
 
 
 class _End:
-    """The end of one growing file."""
+    """The end of one growing file. `position` is where in the file `inode` it began."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, *, at_end: bool) -> None:
         self._path, self._name = path, name
-        self._file: IO[Any] | None = None
-        self._rest = ""
-        self._reopen(at_end=True)
+        self._file: IO[bytes] | None = None
+        self._rest = b""
+        self.inode, self.position = 0, 0
+        self._reopen(path)
+        if self._file is not None and at_end:
+            self.position = self._file.seek(0, 2)
 
     def more(self) -> list[Line]:
-        text = self._file.read() if self._file is not None else ""
-        if not text and self._is_another():
-            self._reopen(at_end=False)
-            text = self._file.read() if self._file is not None else ""
-        *lines, self._rest = (self._rest + text).split("\n")
+        data = self._read()
+        if not data and self._is_another():
+            data = self._read()  # what came between the two looks
+            for path in self._newer():
+                self._reopen(path)
+                data += self._read()
+        *lines, self._rest = (self._rest + data).split(b"\n")
         return [_parse(line, self._name) for line in lines]
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
 
+    def _read(self) -> bytes:
+        return self._file.read() if self._file is not None else b""
+
     def _is_another(self) -> bool:
         try:
             there = self._path.stat()
         except OSError:
             return False
-        if self._file is None:
-            return True
-        here = os.fstat(self._file.fileno())
-        return (there.st_ino, there.st_dev) != (here.st_ino, here.st_dev) or there.st_size < self._file.tell()
+        return self._file is None or there.st_ino != self.inode or there.st_size < self._file.tell()
 
-    def _reopen(self, *, at_end: bool) -> None:
+    def _newer(self) -> list[Path]:
+        """The files that were begun after the one that was read until now, in order."""
+        turned = [_numbered(self._path, n) for n in range(1, KEPT + 1)]
+        for n, path in enumerate(turned):
+            if path.exists() and path.stat().st_ino == self.inode:
+                return [*reversed(turned[:n]), self._path]
+        return [self._path]
+
+    def _reopen(self, path: Path) -> None:
         self.close()
         try:
-            self._file = self._path.open(errors="replace", newline="\n")
+            self._file = path.open("rb")
         except OSError:
             self._file = None
             return
-        if at_end:
-            self._file.seek(0, 2)
+        self.inode = os.fstat(self._file.fileno()).st_ino
 
 
-def _lines(path: Path, name: str) -> Iterator[Line]:
+def _lines(path: Path, name: str, since: str | None, end: _End | None) -> Iterator[Line]:
     for n in range(KEPT, -1, -1):
         try:
-            with _numbered(path, n).open(errors="replace", newline="\n") as f:
+            with _numbered(path, n).open("rb") as f:
+                seen = os.fstat(f.fileno())
+                last = end is not None and seen.st_ino == end.inode
+                if since is not None and _stamp(seen.st_mtime) < since:
+                    continue
+                left = end.position if end is not None and last else seen.st_size
                 for text in f:
-                    yield _parse(text.rstrip("\n"), name)
+                    left -= len(text)
+                    if left < 0:
+                        break
+                    yield _parse(text.rstrip(b"\n"), name)
+                if last:
+                    return
         except OSError:
             continue
 
 
-def _parse(text: str, name: str) -> Line:
-    at, _, rest = text.partition(" ")
-    return Line(at, name, ANSI.sub(b"", rest.encode()).decode())
+def _parse(data: bytes, name: str) -> Line:
+    at, _, rest = data.partition(b" ")
+    return Line(at.decode(errors="replace"), name, _clean(rest))

@@ -17,13 +17,14 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
         if name not in known:
             raise NoSuchService(service=name, hint=words.suggestion(name, known) or "Nothing was started here yet.")
     names = args.service or known
-    found = logs.read(checkout.logs, names, what)
+    follower = logs.Follower(checkout.logs, args.service, what) if args.follow else None
+    found = logs.read(checkout.logs, names, what, before=follower)
     out.result(lines=[line._asdict() for line in found])
     width = max(map(len, names), default=0) if len(names) > 1 else 0
     for line in found:
         out.line(_shown(line, width, out))
-    if args.follow:
-        for line in logs.follow(checkout.logs, names, what):
+    if follower is not None:
+        for line in follower.lines():
             print(_shown(line, width, out), flush=True)
     return 0
 
