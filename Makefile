@@ -12,13 +12,14 @@ setup: ## the virtual environment, the locked dependencies, a Chromium
 demo: setup ## a chat message becomes a reviewed pull request, on this machine; writes var/demo/
 	@$(BIN)/factoryctl demo
 
-# a machine under load can make one of the tests of kills and times fail once; what ran twice is counted in the summary
+# a machine under load can make one of the tests of kills and times fail once; what ran twice is counted in the summary.
+# The files with whole factories begin, and the many small ones fill up what is left of each process.
 test: setup ## every test that needs no account, no internet and no container engine
-	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && TMPDIR=$$tmp $(BIN)/python -m pytest -n 3 --dist loadfile --reruns 1 $(ARGS)
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && TMPDIR=$$tmp $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --reruns 1 $(ARGS)
 
 test-faults: setup ## accidents on whole factories: killed owners, servers away, lost nodes; LONG=1 for more of them
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
-	  TMPDIR=$$tmp LONG=$(LONG) $(BIN)/python -m pytest tests/faults -n 3 --dist loadfile $(ARGS)
+	  TMPDIR=$$tmp LONG=$(LONG) $(BIN)/python -m pytest tests/faults -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## format, lint, types, import arrows, generated files, lock
 	@scripts/check
