@@ -312,11 +312,22 @@ async def test_a_steer_does_not_disturb_the_holder(store: Store, records: Record
 
 
 async def test_what_is_decided_anew_is_decided_on_the_new_row(store: Store) -> None:
-    """A holder's fall back counts from the round that the row has now, not from the one it read."""
+    """A holder's fall back is measured by what the row allows now, not by what it read."""
     mine = await held(store, await at(store, S.TESTS_RUNNING))
-    await store.apply(mine, ev.Noted(facts={"round": 5}), actor="somebody")
+    await store.apply(mine, ev.Noted(facts={"rounds_max": 1}), actor="somebody")
     after = await store.apply(mine, ev.FellBack(feedback="red"), actor="w1", epoch=mine.lease_epoch)
     assert after.state == S.FAILED
+
+
+async def test_a_fall_back_whose_answer_was_lost_counts_one_round(store: Store) -> None:
+    """It stays in its state and keeps the lease: said again it is late, not another one."""
+    mine = await held(store, await at(store, S.IMPLEMENTATION_IN_PROGRESS))
+    event = ev.FellBack(feedback="the app does not start")
+    after = await store.apply(mine, event, actor="w1", epoch=mine.lease_epoch)
+    assert (after.state, after.round, after.lease_owner) == (mine.state, 2, "w1")
+    with pytest.raises(Stale):
+        await store.apply(mine, event, actor="w1", epoch=mine.lease_epoch)
+    assert await untouched(store, after)
 
 
 async def test_cancel_fences_the_holder(store: Store) -> None:
@@ -349,7 +360,7 @@ async def test_late_and_repeated_events_change_nothing(store: Store) -> None:
     moved = await store.apply(planned, ev.Done(facts=made(planned)), actor="w1", epoch=planned.lease_epoch)
     with pytest.raises(Stale) as caught:
         await store.apply(planned, ev.Done(facts=made(planned)), actor="w1", epoch=planned.lease_epoch)
-    assert caught.value.facts == {"was": "planned", "now": "worktree_created"}
+    assert caught.value.facts == {"was": ("planned", 0), "now": ("worktree_created", 0)}
     assert await untouched(store, moved)
 
 
@@ -517,6 +528,27 @@ async def test_an_answer_is_kept_for_its_commit(store: Store, records: Records) 
     assert await records.decision(job.id, "gate:plan", "c1") is None
 
 
+async def test_an_answer_and_its_move_are_written_together(
+    store: Store, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its taker dies between the two, neither stands, and the button still works."""
+    job = await held(store, await at(store, S.VIDEO_RECORDED))
+    job = await store.apply(
+        job, ev.Asked(ask="gate:risk", asks="Push?", sha="c1"), actor="w1", epoch=job.lease_epoch
+    )
+    with monkeypatch.context() as broken:
+        broken.setattr(machine, "decide", _dies)
+        with pytest.raises(ZeroDivisionError):
+            await store.answer(job.id, ev.Answered(ask="gate:risk", answer="approve", by="ann"), actor="ann")
+    assert await records.decisions(job.id) == [] and await untouched(store, job)
+    job = await store.answer(job.id, ev.Answered(ask="gate:risk", answer="approve", by="ann"), actor="ann")
+    assert [d["answer"] for d in await records.decisions(job.id)] == ["approve"] and job.waiting is None
+
+
+def _dies(*_: Any) -> None:
+    raise ZeroDivisionError
+
+
 async def test_mine_on_top_is_known_to_the_next_round(store: Store, records: Records) -> None:
     """The answer stands there for its commit, the row enters at planned, and of two answers the newer comes last."""
     job = await held(store, await at(store, S.VIDEO_RECORDED))
@@ -663,8 +695,8 @@ async def test_a_lead_ends_with_its_connection(pool: asyncpg.Pool, postgres_url:
             assert not await db.lead(other, "watch")
             assert await db.lead(other, "poll")
         assert await db.lead(other, "watch")
-    async with pool.acquire() as c, asyncio.timeout(5):
-        await db.lead(c, "watch", wait=True)
+    async with pool.acquire() as c:
+        assert await db.lead(c, "watch")
 
 
 async def test_a_transaction_that_was_left_open_ends_with_its_turn(pool: asyncpg.Pool) -> None:
@@ -723,14 +755,17 @@ async def test_the_sweep_leaves_healthy_jobs_alone(store: Store) -> None:
 
 
 async def test_what_postgres_cannot_keep_is_replaced(store: Store, records: Records) -> None:
-    """An app's log with a NUL in it holds no outcome up: neither as text nor anywhere in JSON."""
+    """An app's log with a NUL in it, or with half an emoji, holds no outcome up: neither as text nor anywhere in JSON."""
     job = await held(store, await new(store))
     await records.put_round(job, feedback="red\0", spent={"a\0": [r"\u0000", "\\\0", "\0"]})
     (kept,) = await records.rounds(job.id)
     assert (kept.feedback, kept.spent) == ("red\ufffd", {"a\ufffd": [r"\u0000", "\\\ufffd", "\ufffd"]})
-    failure = Failure(blame="repo", code="setup", message="no", log_tail="\0")
+    await records.put_round(job, feedback="é 🙂 \ud83d", spent={"\ud83d": "🙂\ude42\0é"})
+    (kept,) = await records.rounds(job.id)
+    assert (kept.feedback, kept.spent) == ("é 🙂 \ufffd", {"\ufffd": "🙂\ufffd\ufffdé"})
+    failure = Failure(blame="repo", code="setup", message="no", log_tail="\0\ud83d")
     after = await store.apply(job, ev.GaveUp(failure=failure), actor="w1", epoch=job.lease_epoch)
-    assert after.failure is not None and after.failure.log_tail == "\ufffd"
+    assert after.failure is not None and after.failure.log_tail == "\ufffd\ufffd"
 
 
 async def test_an_expired_lease(store: Store) -> None:

@@ -1,5 +1,6 @@
 """The pool of connections: JSON columns go in and out as plain data, queries are called by name."""
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -14,16 +15,24 @@ NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # as JSON writes it, and no esca
 
 
 def _encode(value: Any) -> str:
-    text = msgspec.json.encode(value).decode()
+    try:
+        text = msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        text = _whole(json.dumps(msgspec.to_builtins(value), ensure_ascii=False))
     return NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
 
 
 def _text(value: str) -> str:
-    return value.replace("\0", "\ufffd")
+    return _whole(value).replace("\0", "\ufffd")
+
+
+def _whole(text: str) -> str:
+    """With half of a surrogate pair replaced: a string of JavaScript that was cut in the middle of an emoji ends so."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 async def _prepare(connection: asyncpg.Connection) -> None:
-    """Postgres keeps no NUL character, and whatever an app or an agent says may hold one."""
+    """Postgres keeps no NUL and no half character, and whatever an app or an agent says may hold one."""
     for name in type_names:
         await connection.set_type_codec(name, encoder=_encode, decoder=msgspec.json.decode, schema="pg_catalog")
     await connection.set_type_codec("text", encoder=_text, decoder=str, schema="pg_catalog")
@@ -32,12 +41,9 @@ async def _prepare(connection: asyncpg.Connection) -> None:
 _leads: set[int] = set()  # the sessions that asked for a lead, by the pids of their backends
 
 
-async def lead(connection: asyncpg.pool.PoolConnectionProxy, name: str, *, wait: bool = False) -> bool:
+async def lead(connection: asyncpg.pool.PoolConnectionProxy, name: str) -> bool:
     """Whether this connection has the lead in `name`, of all processes: until it is given back to the pool, or breaks."""
     _leads.add(connection.get_server_pid())
-    if wait:
-        await connection.execute(QUERIES["wait_for_lead"], name, timeout=None)
-        return True
     return await connection.fetchval(QUERIES["take_lead"], name)
 
 

@@ -133,8 +133,9 @@ class Store(Queries):
         With `hint` the hint of a row that is free now is counted (`hinted_at`, `hint_no`), for the caller to publish.
 
         The row may have moved on meanwhile by an event from outside (a steer, a note): then it is read again and
-        decided anew, as long as the lease holds and the state is the one that the caller worked on. What the sweep
-        found, or a head that the forge showed, is not: it was about the row as it was read.
+        decided anew, as long as the lease holds and state and round are the ones that the caller worked on: else the
+        event was written before, and only the answer was lost. What the sweep found, or a head that the forge showed,
+        is not: it was about the row as it was read.
         Returns the new row; the same row where the event was absorbed. Raises Fenced, Stale, IllegalMove.
         """
         return await self._apply(self.pool, job, event, actor=actor, epoch=epoch, hint=hint, **data)
@@ -150,7 +151,7 @@ class Store(Queries):
         hint: bool = False,
         **data: Any,
     ) -> Job:
-        state = job.state
+        worked_on = job.state, job.round
         while True:
             try:
                 move = machine.decide(job, event, await self._time_for(event))
@@ -169,8 +170,8 @@ class Store(Queries):
             job = to_job(row)
             if epoch is not None and (job.lease_epoch != epoch or job.lease_owner is None):
                 raise Fenced(job.id, epoch=epoch, now=job.lease_epoch)
-            if epoch is not None and job.state != state:
-                raise Stale(job.id, was=state, now=job.state)
+            if epoch is not None and (job.state, job.round) != worked_on:
+                raise Stale(job.id, was=worked_on, now=(job.state, job.round))
 
     async def _time_for(self, event: ev.Event) -> datetime:
         """Postgres' now() where the move depends on the time."""
@@ -196,10 +197,10 @@ class Store(Queries):
     async def answer(self, job_id: str, event: ev.Answered, *, actor: str) -> Job:
         """Keeps the decision and goes on with it."""
         job = await self.get(job_id)
-        await self.run(
-            "decide", job_id, event.ask, event.sha or (job.waiting.sha if job.waiting else ""), event.answer, event.by
-        )
-        return await self.apply(job, event, actor=actor)
+        sha = event.sha or (job.waiting.sha if job.waiting else "")
+        async with self.pool.acquire() as c, c.transaction():
+            await c.execute(QUERIES["decide"], job_id, event.ask, sha, event.answer, event.by)
+            return await self._apply(c, job, event, actor=actor)
 
     # ── leases ────────────────────────────────────────────────────────────────
 

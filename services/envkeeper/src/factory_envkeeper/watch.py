@@ -35,7 +35,8 @@ class Watch:
             try:
                 async with self.pool.acquire() as c:
                     watches = f"{self.line.store.seen_as('watch')}:{self.places.node}"
-                    await db.lead(c, watches, wait=True)
+                    while not await db.lead(c, watches):
+                        await asyncio.sleep(EVERY)
                     await self._lead(c)
             except AWAY as e:
                 log.warning("watch: Postgres does not answer", why=repr(e))

@@ -42,10 +42,6 @@ SELECT EXISTS (SELECT 1 FROM requests WHERE source = $1) OR EXISTS (SELECT 1 FRO
 -- False where another session has it.
 SELECT pg_try_advisory_lock(hashtext($1));
 
--- name: wait_for_lead
--- The same, when the others are gone.
-SELECT pg_advisory_lock(hashtext($1));
-
 -- name: end_leads
 -- Of this session.
 SELECT pg_advisory_unlock_all();
