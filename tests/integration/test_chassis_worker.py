@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -661,7 +662,7 @@ async def _breaks(work: Work) -> ev.Event:
         case "request":
             raise RequestError("no wish", code="empty_request")
         case "bug":
-            raise KeyError(f"nothing here but {role.SECRET}")
+            raise KeyError(f"nothing here but {'.' * 466}{role.SECRET}")
         case "timeout":
             raise TimeoutError("somebody else's time")
         case "storage":
@@ -721,7 +722,7 @@ async def test_whose_error_it_is(
         silent = state == "planned"  # the try that went well said nothing, and of nothing no log is kept
         assert len(logs) == (await role.kinds(store, job.id)).count("claimed") - silent, title
         text = (await artifacts.get_bytes(logs[0].key)).decode()
-        assert "about to break" in text and role.SECRET not in text
+        assert "about to break \ud83d" in text and role.SECRET not in text
         if state == "planned":
             assert after.failure is None
             continue
@@ -734,6 +735,7 @@ async def test_whose_error_it_is(
     assert (repo.log_tail, repo.hint) == ("npm ERR! •••", "mend it")
     bug = (await store.get(jobs["bug"].id)).failure
     assert bug is not None and "KeyError" in bug.message and "about to break" in bug.log_tail
+    assert role.SECRET[:4] not in bug.message, "it was cleaned before it was cut"
     assert "Traceback" in bug.log_tail, "what an operator needs"
     assert "received" in (await store.get(jobs["illegal"].id)).failure.message  # type: ignore[union-attr]
 
@@ -830,6 +832,30 @@ async def test_errands(servers: dict[str, Any], store: Store, tmp_path: Path) ->
     assert row["done_at"] is not None and row["result"] == "all gone"
 
 
+async def test_an_errand_that_has_failed_for_days_is_tried_on(
+    servers: dict[str, Any], store: Store, tmp_path: Path
+) -> None:
+    """As rarely as one that has failed for an hour."""
+
+    async def cleanup(errand: Errand, job: Job) -> str:
+        raise RuntimeError("not yet")
+
+    (tmp_path / "node").write_text("n1")
+    job = await role.new_job(store, state="sandbox_created", placement=3, node="n1", next_attempt_at=_later())
+    await store.tell(job.id, ev.Cancel(by="ann"), actor="ann")
+    await store.pool.execute("UPDATE errands SET attempt = 2000")
+    async with role.running(envkeeper(servers, tmp_path, role.plan, {"cleanup": cleanup})):
+
+        async def failed() -> bool:
+            (row,) = await store.all("errands", job.id)
+            return row["attempt"] == 2001 and row["lease_owner"] is None
+
+        await role.until(failed, 5)
+    (row,) = await store.all("errands", job.id)
+    assert 100 < (row["next_attempt_at"] - datetime.now(UTC)).total_seconds() <= 120
+    assert "not yet" in row["result"]
+
+
 async def test_an_errand_in_hands_at_the_end_is_handed_back(
     servers: dict[str, Any], store: Store, tmp_path: Path
 ) -> None:
@@ -852,8 +878,6 @@ async def test_an_errand_in_hands_at_the_end_is_handed_back(
 
 
 def _later() -> Any:
-    from datetime import UTC, datetime, timedelta
-
     return datetime.now(UTC) + timedelta(hours=1)
 
 

@@ -37,6 +37,8 @@ HintT = TypeVar("HintT", messages.Hint, messages.ErrandHint)
 ErrandHandler = Callable[[Errand, Job], Awaitable[str]]
 REFUSED = 1.0  # seconds before a hint that came while we stop is given out again: at once it would come back to us
 AWAY = 5.0  # the same for one that came while Postgres was away
+SAID = 500  # characters of an error that nobody has put into words
+ERRAND_AGAIN = 120.0  # seconds at most before an errand that failed is tried again
 
 
 class Worker:
@@ -238,16 +240,16 @@ class Worker:
             log.warning("the sandbox is lost", why=str(error))
             return ev.SandboxLost(reason=str(error))
         log.exception("stage broke", why=repr(error))
-        failure = self._ours(work, code if isinstance(code, str) else "bug", f"{type(error).__name__}: {error}"[:500])
+        failure = self._ours(work, code if isinstance(code, str) else "bug", f"{type(error).__name__}: {error}")
         if _passes(error):
             failure = msgspec.structs.replace(failure, blame="outside")
         return ev.Faulted(failure=failure, facts=work.facts)
 
     def _ours(self, work: Work, code: str, message: str) -> Failure:
         """A failure that nobody has put into words: what the stage said last goes with it."""
-        clean = self.redactor.text
-        tail = clean(work.stage.tail(10 * TAIL))[-TAIL:]  # cut after: half a secret is not found
-        return Failure(blame="factory", code=code, message=clean(message), stage=work.job.state, log_tail=tail)
+        clean = self.redactor.text  # before anything is cut: half a secret is not found
+        tail = clean(work.stage.tail(10 * TAIL))[-TAIL:]
+        return Failure(blame="factory", code=code, message=clean(message)[:SAID], stage=work.job.state, log_tail=tail)
 
     async def _handled(self, handler: Handler, work: Work) -> ev.Event:
         await failpoints.reached(f"{self.role}.{work.job.state}.working", work.job.id)
@@ -259,7 +261,7 @@ class Worker:
             return ""
         name = f"{work.job.state}.r{work.job.round}.a{work.job.attempt}.log"
         try:
-            return work.url(await work.keep("log", name, said.encode(), patient=False), name)
+            return work.url(await work.keep("log", name, said.encode(errors="replace"), patient=False), name)
         except (ArtifactError, StoreError, *POSTGRES_AWAY) as e:
             log.warning("the stage's log could not be kept", why=repr(e))
             return ""
@@ -393,8 +395,8 @@ class Worker:
             metrics.ERRANDS.labels(errand.kind, "failed").inc()
             log.exception("errand failed", kind=errand.kind, why=repr(e))
             with contextlib.suppress(*POSTGRES_AWAY):
-                why = self.redactor.text(repr(e)[:500])
-                await store.delay_errand(errand, min(2.0**errand.attempt, 120), why)
+                wait = min(2.0 ** min(errand.attempt, 10), ERRAND_AGAIN)
+                await store.delay_errand(errand, wait, self.redactor.text(repr(e))[:SAID])
         finally:
             renewing.cancel()
             structlog.contextvars.unbind_contextvars("job_id")
