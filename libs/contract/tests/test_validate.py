@@ -1,5 +1,6 @@
 """`factory validate`: the repo's scenarios in a real Chromium, else a look at every URL."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,30 +50,64 @@ def browser() -> None:
 
 
 @pytest.mark.timeout(150)
-def test_validate(make_repo: Callable[..., Any]) -> None:
-    """Not running is said; without scenarios the URLs are looked at; with them each is judged, after the login."""
+def test_smoke(make_repo: Callable[..., Any]) -> None:
+    """Not running is said; without scenarios every URL is looked at, logged in, filmed; the verdict lies beside the pictures."""
     repo = make_repo(APP)
     repo.write("page.py", PAGE)
     assert repo.json("validate", code=3)["error"]["code"] == "not_running"
     repo.json("start")
 
     told = repo.json("validate")
-    assert (told["mode"], [p["status"] for p in told["pages"]]) == ("smoke", [200])
-    assert Path(told["pages"][0]["screenshot"]).stat().st_size > 1000
-    assert repo.json("validate", "--feature", "greeted", code=2)["error"]["code"] == "no_such_scenario"
+    assert (told["mode"], told["login"], [p["status"] for p in told["pages"]]) == ("smoke", None, [200])
+    assert told["pages"][0]["text"] == len("Hello Ada")
+    directory = Path(told["directory"])
+    assert {p.name for p in directory.iterdir()} == {
+        *("login.png", "smoke-web.png", "video.mp4", "trace.zip", "verdict.json")
+    }
+    assert Path(told["video"]["path"]).stat().st_size > 1000
+    assert json.loads((directory / "verdict.json").read_text())["pages"] == told["pages"]
+    error = repo.json("validate", "--feature", "greeted", code=2)["error"]
+    assert (error["code"], "There are no scenarios yet" in error["hint"]) == ("no_such_scenario", True)
 
+    repo.contract(APP.replace("text: Hello", "text: Goodbye, timeout: 0.3"))
+    told = repo.json("validate", "--no-video", code=1)
+    assert (told["login"]["ok"], told["video"], told["pages"][0]["ok"]) == (False, None, True)
+    assert told["error"]["message"].startswith("login: See “Goodbye”")
+    verdict = json.loads((directory / "verdict.json").read_text())
+    assert (verdict["ok"], verdict["reason"]) == (False, told["error"]["message"])
+    repo.contract(APP)
+
+
+@pytest.mark.timeout(150)
+def test_scenarios(make_repo: Callable[..., Any]) -> None:
+    """Each is judged, after the login; `--feature` takes those about it, and says what there is where none are."""
+    repo = make_repo(APP)
+    repo.write("page.py", PAGE)
+    repo.json("start")
     repo.write(".software-factory/scenarios.yaml", SCENARIOS)
-    repo.contract(APP + "validation: {browser: {record_video: false}}\n")
-    told = repo.json("validate", code=1)
+    told = repo.json("validate", "--no-video", code=1)
     assert [(r["name"], r["ok"]) for r in told["results"]] == [
         ("The visitor is greeted", True),
         ("A stranger is greeted", False),
     ]
     assert "A stranger is greeted" in told["error"]["message"]
-    repo.contract(APP)
-    told = repo.json("validate", "--feature", "the VISITOR")
-    assert (told["ok"], len(told["results"])) == (True, 1)
-    assert Path(told["video"]["path"]).stat().st_size > 1000
+    error = repo.json("validate", "--feature", "stranger leaves", code=2)["error"]
+    assert error["hint"] == "There are: “A stranger is greeted”; “The visitor is greeted”."
+    told = repo.json("validate", "--feature", "c1")
+    assert (told["ok"], len(told["results"]), told["video"]["codec"]) == (True, 1, "h264")
+    assert {p.name for p in Path(told["directory"]).iterdir()} == {
+        *("login.png", "01-the-visitor-is-greeted.png", "video.mp4", "trace.zip", "verdict.json")
+    }
+
+
+def test_no_chromium_on_this_machine(make_repo: Callable[..., Any], tmp_path: Path) -> None:
+    """It is said before anything else, with the commands that bring one; a path that leads nowhere is said too."""
+    repo = make_repo(APP)
+    repo.env |= {"PLAYWRIGHT_BROWSERS_PATH": str(tmp_path), "PATH": str(tmp_path)}
+    error = repo.json("validate", code=4)["error"]
+    assert (error["code"], "playwright install" in error["hint"]) == ("chromium_missing", True)
+    repo.env["FACTORY_CHROMIUM"] = str(tmp_path / "chrome")
+    assert "FACTORY_CHROMIUM" in repo.json("validate", code=4)["error"]["message"]
 
 
 def test_scenarios_that_cannot_be_read(make_repo: Callable[..., Any], tmp_path: Path) -> None:

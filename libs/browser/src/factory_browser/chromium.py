@@ -15,8 +15,8 @@ MAC = (
 class NoChromium(Exception):
     """No Chromium was found: run `playwright install chromium` or install your system's `chromium`, or set FACTORY_CHROMIUM."""
 
-    def __init__(self) -> None:
-        super().__init__(type(self).__doc__)
+    def __init__(self, why: str = "") -> None:
+        super().__init__(why or type(self).__doc__)
 
 
 def playwrights_own() -> Path | None:
@@ -33,6 +33,8 @@ def playwrights_own() -> Path | None:
 def find() -> Path:
     """The Chromium to run: FACTORY_CHROMIUM, Playwright's own, the system's. Raises NoChromium."""
     if named := os.environ.get("FACTORY_CHROMIUM"):
+        if not os.access(named, os.X_OK):
+            raise NoChromium(f"FACTORY_CHROMIUM names no program: {named}")
         return Path(named)
     if own := playwrights_own():
         return own

@@ -21,7 +21,7 @@ from factory_browser.scenarios import Scenario, Step
 from factory_browser.steps import Place, StepFailed, perform
 from factory_browser.watch import watch
 
-__all__ = ["Plan", "Recording", "ScenarioResult", "run", "tour"]
+__all__ = ["Plan", "Recording", "ScenarioResult", "log_in", "run", "tour"]
 
 OUTLINE = 2000  # characters of a page's outline that are kept with a failure
 TAB_S = 10.0  # for a new tab to load
@@ -116,6 +116,13 @@ async def _play(plan: Plan, browser: Browser) -> Recording:
     async with Camera.opened(browser, plan.out / "video.mp4", plan.size) as camera:
         await session.play(state, camera)
         return session.recording(await camera.finish())
+
+
+async def log_in(plan: Plan, browser: Browser) -> tuple[StorageState | Path | None, ScenarioResult | None]:
+    """What the plan's login leaves in the browser; or None, and how it failed."""
+    session = _Session(plan, browser)
+    state = await session.log_in()
+    return state, None if state is not None else session.results[0]
 
 
 def tour(urls: Mapping[str, str]) -> list[Scenario]:

@@ -250,19 +250,30 @@ class TestFailure(TypedDict):
     message: Annotated[str, "what it said"]
 
 
+class TestRun(TypedDict):
+    """What one runner has found, in one package of a workspace."""
+
+    runner: Annotated[str, "pytest, vitest, …; junit where its report was read"]
+    where: Annotated[str, "the package; empty where there is one only"]
+    passed: Annotated[int, "tests"]
+    failed: Annotated[int, "tests"]
+    skipped: Annotated[int, "tests"]
+
+
 class Suite(TypedDict):
     """One suite that was run."""
 
     suite: Annotated[str, "its name in the contract"]
     commands: Annotated[list[str], "what was run, up to the one that failed"]
     ok: Annotated[bool, "its commands ended with 0, no test failed, at least one ran"]
-    exit_code: Annotated[int, "of its last command"]
+    exit_code: Annotated[int, "of its last command; 143 where it hung and was ended"]
     passed: Annotated[int, "tests"]
     failed: Annotated[int, "tests"]
     skipped: Annotated[int, "tests"]
     seconds: Annotated[float, "how long it took"]
-    failures: Annotated[list[TestFailure], "in the order of the runner"]
-    runner: Annotated[str | None, "whose results were understood; null: judged by its exit code alone"]
+    failures: Annotated[list[TestFailure], "in the order of the runner, the first 1000"]
+    runner: Annotated[str | None, "whose results were understood; null: a check, judged by its exit code alone"]
+    runs: Annotated[list[TestRun], "what the counts are the sum of"]
     note: Annotated[str, "what else is to be known; may be empty"]
     log: Annotated[str, "the path of its output"]
     tail: Annotated[list[str], "its last lines"]

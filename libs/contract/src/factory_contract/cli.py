@@ -53,6 +53,7 @@ def _test(verb: argparse.ArgumentParser) -> None:
 
 def _validate(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--feature", metavar="TEXT", help="only scenarios about this: all its words are in what they say")
+    verb.add_argument("--no-video", action="store_true", help="no film, which takes time")
 
 
 def _logs(verb: argparse.ArgumentParser) -> None:

@@ -310,6 +310,7 @@ class BrowserFailed(ContractError):
     """The browser could not be used: {why}"""
 
     code, exit_code = "browser_failed", 4
+    hint = "`{python} -m playwright install --with-deps chromium` gets one that works, and what it needs of the system."
 
 
 class CleanFailed(ContractError):
@@ -511,11 +512,11 @@ class BrowserMissing(ContractError):
     """`factory validate` needs the browser part, which is not installed"""
 
     code, exit_code = "browser_missing", 4
-    hint = "`pip install` the extra [validate] of software-factory-contract into the environment of {python}."
+    hint = "In a clone of software-factory: `{python} -m pip install ./libs/browser './libs/contract[validate]'`."
 
 
 class ChromiumMissing(ContractError):
-    """`factory validate` needs a Chromium, and none was found"""
+    """`factory validate` needs a Chromium. {why}"""
 
     code, exit_code = "chromium_missing", 4
     hint = (

@@ -22,6 +22,13 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"Known here: {', '.join(names)}." if names else ""
 
 
+def closest_first(name: str, known: Iterable[str]) -> list[str]:
+    """All of them, what is most like `name` first."""
+    import difflib
+
+    return sorted(known, key=lambda one: -difflib.SequenceMatcher(None, name.casefold(), one.casefold()).ratio())
+
+
 def short(value: object, limit: int = 60) -> str:
     """The begin of a value, for a message."""
     text = str(value)

@@ -17,7 +17,7 @@ async def examine(work: Work, contract: Contract, git: GitInside) -> dict[str, A
     """
     dirt = await git.changes()
     tests = await contract.run("test", timeout=1500)
-    pages = await contract.run("validate", timeout=300)
+    pages = await contract.run("validate", "--no-video", timeout=300)
     dirt |= await git.changes()
     work.log.info(
         "base examined",

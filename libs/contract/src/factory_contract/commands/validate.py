@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory_contract import foreground, leasing, live, words
+from factory_contract import features, foreground, leasing, live, words
 from factory_contract.checkout import Checkout
 from factory_contract.environment import Environment
 from factory_contract.errors import (
     BrowserFailed,
     BrowserMissing,
+    ChromiumMissing,
     InvalidScenarios,
     NoSuchScenario,
     NotRunning,
@@ -24,34 +25,56 @@ from factory_contract.errors import (
 from factory_contract.output import Output
 
 if TYPE_CHECKING:
+    from factory_browser.plan import Plan
     from factory_browser.record import Recording
     from factory_browser.scenarios import Scenario, Step
     from factory_browser.smoke import Smoke
 
 
 def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
-    try:
-        import factory_browser.record  # noqa: F401 - the extra [validate]
-    except ModuleNotFoundError as e:
-        raise BrowserMissing() from e
+    _need_a_browser()
     fields, error = live.look(checkout)
     if fields["state"] == "stopped":
         raise error or NotRunning()
     if fields["state"] != "ready":
         raise error or Unhealthy(what=f"the app is {fields['state']}")
     environment = leasing.borrow(checkout)
+    plan = _plan(checkout, environment, args)
+    shutil.rmtree(plan.out, ignore_errors=True)
+    if plan.scenarios:
+        out.progress(
+            f"playing {_counted(len(plan.scenarios), 'scenario')}: {', '.join(s.name for s in plan.scenarios)}"
+        )
+        return _answer(foreground.run(_browse(plan)), plan.out, out)
+    out.progress(f"no scenarios: looking at {_counted(len(plan.urls), 'URL')}")
+    return _smoke_answer(foreground.run(_look(plan)), plan.out, out)
+
+
+def _need_a_browser() -> None:
+    """Raises BrowserMissing, ChromiumMissing."""
+    try:
+        from factory_browser import chromium, record  # noqa: F401 - the extra [validate]
+    except ModuleNotFoundError as e:
+        raise BrowserMissing(python=sys.executable) from e
+    try:
+        chromium.find()
+    except chromium.NoChromium as e:
+        raise ChromiumMissing(why=str(e), python=sys.executable) from e
+
+
+def _plan(checkout: Checkout, environment: Environment, args: argparse.Namespace) -> "Plan":
+    from factory_browser.plan import Plan
+
     urls, primary = _urls(checkout, environment)
-    scenarios = _scenarios(checkout, environment, args.feature)
-    directory = checkout.state_dir / "validate"
-    shutil.rmtree(directory, ignore_errors=True)
-    if not scenarios:
-        out.progress(f"no scenarios: looking at {len(urls)} URLs")
-        return _smoke_answer(foreground.run(_smoke(urls, directory)), directory, out)
-    out.progress(f"playing {len(scenarios)} scenarios")
-    login = _login(environment)
-    film = environment.contract.validation.browser.record_video
-    recording = foreground.run(_record(urls, primary, scenarios, login, directory, film, checkout.root))
-    return _answer(recording, directory, out)
+    return Plan(
+        urls=urls,
+        primary=primary,
+        scenarios=_scenarios(checkout, environment, args.feature),
+        out=checkout.state_dir / "validate",
+        login=_login(environment),
+        film=environment.contract.validation.browser.record_video and not args.no_video,
+        files=checkout.root,
+    )
 
 
 def _urls(checkout: Checkout, environment: Environment) -> tuple[dict[str, str], str]:
@@ -73,9 +96,9 @@ def _scenarios(checkout: Checkout, environment: Environment, feature: str | None
 
     named = environment.contract.validation.scenarios
     path = checkout.root / named if named else checkout.scenarios
+    shown = str(path.relative_to(checkout.root))
     found: list[Scenario] = []
     if named or path.is_file():
-        shown = str(path.relative_to(checkout.root))
         try:
             found = scenarios.load(_inside(path, checkout.root), source=shown)
         except errors.ScenarioErrors as e:
@@ -84,11 +107,17 @@ def _scenarios(checkout: Checkout, environment: Environment, feature: str | None
             raise InvalidScenarios(shown, [Problem("unreadable", f"it cannot be read: {e.strerror or e}")]) from e
     if feature is None:
         return found
-    chosen = [s for s in found if _about(s, feature)]
+    chosen = features.about(feature, found)
     if not chosen:
-        names = [s.name for s in found]
-        raise NoSuchScenario(feature=feature, hint=words.suggestion(feature, names) or "There are no scenarios yet.")
+        raise NoSuchScenario(feature=feature, file=shown, hint=_what_there_is(feature, found, shown))
     return chosen
+
+
+def _what_there_is(feature: str, found: "list[Scenario]", file: str) -> str:
+    if not found:
+        return f"There are no scenarios yet: write one into {file}, or leave --feature out to look at every URL."
+    names = words.closest_first(feature, [scenario.name for scenario in found])
+    return f"There are: {'; '.join(f'“{name}”' for name in names)}."
 
 
 def _inside(path: Path, root: Path) -> bytes:
@@ -97,11 +126,6 @@ def _inside(path: Path, root: Path) -> bytes:
         raise OSError("it is no regular file of this repo")
     with path.open("rb") as f:
         return f.read(1_000_000)
-
-
-def _about(scenario: "Scenario", feature: str) -> bool:
-    wanted = feature.casefold()
-    return wanted in scenario.name.casefold() or wanted in (c.casefold() for c in scenario.criteria)
 
 
 def _login(environment: Environment) -> "list[Step] | None":
@@ -127,36 +151,23 @@ def _expected(found: Any) -> str:
     return nearest or (f"Expected {found.expected}." if found.expected else "")
 
 
-async def _record(
-    urls: dict[str, str],
-    primary: str,
-    scenarios: "list[Scenario]",
-    login: "list[Step] | None",
-    directory: Path,
-    film: bool,
-    files: Path,
-) -> "Recording":
+async def _browse(plan: "Plan") -> "Recording":
     from factory_browser import errors, record
-    from factory_browser.chromium import NoChromium
 
-    plan = record.Plan(
-        urls=urls, primary=primary, scenarios=scenarios, out=directory, login=login, film=film, files=files
-    )
     try:
         return await record.run(plan)
-    except (errors.BrowserError, NoChromium) as e:
-        raise BrowserFailed(why=str(e)) from e
+    except errors.BrowserError as e:
+        raise BrowserFailed(why=str(e), python=sys.executable) from e
 
 
-async def _smoke(urls: dict[str, str], directory: Path) -> "Smoke":
+async def _look(plan: "Plan") -> "Smoke":
     from factory_browser import errors
-    from factory_browser.chromium import NoChromium
     from factory_browser.smoke import smoke
 
     try:
-        return await smoke(urls, directory)
-    except (errors.BrowserError, NoChromium) as e:
-        raise BrowserFailed(why=str(e)) from e
+        return await smoke(plan)
+    except errors.BrowserError as e:
+        raise BrowserFailed(why=str(e), python=sys.executable) from e
 
 
 def _verdict(ok: bool, out: Output) -> str:
@@ -164,26 +175,19 @@ def _verdict(ok: bool, out: Output) -> str:
 
 
 def _smoke_answer(found: "Smoke", directory: Path, out: Output) -> int:
-    fields = {"mode": "smoke", "directory": str(directory), "pages": found.as_dict()["pages"]}
-    fields["known"] = found.known().as_dict()  # what a later look need not count
+    told = {k: v for k, v in found.as_dict().items() if k not in ("ok", "reasons")}
     for page in found.pages:
         out.line(f"{_verdict(page.ok, out)}  {page.service}  {page.url}  {page.status or '-'}  {page.title}".rstrip())
         for reason in page.reasons:
             out.line(f"        {reason}")
-    if not found.ok:
-        error = ValidationFailed(what="; ".join(found.reasons), hint=f"The screenshots are in {directory}.")
-        return out.failed(error, **fields)
-    out.result(**fields)
-    return 0
+        for seen in (*page.console, *page.requests, *page.page_errors):
+            out.line(out.paint("dim", f"        seen in the browser: {seen.text}", sys.stdout))
+    what = "; ".join(found.reasons)
+    return _end(what, "smoke", told, directory, out)
 
 
 def _answer(recording: "Recording", directory: Path, out: Output) -> int:
-    told = recording.as_dict()
-    fields = {
-        "mode": "scenarios",
-        "directory": str(directory),
-        **{k: told[k] for k in told if k != "ok"},
-    }
+    told = {k: v for k, v in recording.as_dict().items() if k != "ok"}
     for result in recording.results:
         out.line(f"{_verdict(result.ok, out)}  {result.name}  {result.seconds:.1f} s")
         if not result.ok:
@@ -191,10 +195,27 @@ def _answer(recording: "Recording", directory: Path, out: Output) -> int:
     errors_seen = [*recording.console_new, *recording.requests_new, *recording.page_errors]
     for seen in errors_seen:
         out.line(f"        seen in the browser: {seen.text}")
-    out.line(f"pictures, film and trace: {directory}")
-    if recording.ok:
+    bad = [r.name for r in recording.results if not r.ok]
+    what = f"failed: {', '.join(bad)}" if bad else ""
+    if errors_seen and not bad:
+        what = f"{_counted(len(errors_seen), 'error')} in the browser that no scenario allows"
+    return _end(what, "scenarios", told, directory, out)
+
+
+def _end(what: str, mode: str, told: dict[str, Any], directory: Path, out: Output) -> int:
+    """The verdict: said, and written beside what it is about. `what` is empty where all is well."""
+    fields: dict[str, Any] = {"mode": mode, "directory": str(directory), **told}
+    written = {"ok": not what, "reason": what, **fields}
+    (directory / "verdict.json").write_text(json.dumps(written, indent=1) + "\n")
+    shown = [directory / "video.mp4", directory / "trace.zip", directory / "verdict.json"]
+    names = ", ".join(path.name for path in shown if path.exists())
+    out.line(f"pictures, {names}: {directory}")
+    if not what:
         out.result(**fields)
         return 0
-    bad = [r.name for r in recording.results if not r.ok]
-    what = f"failed: {', '.join(bad)}" if bad else f"{len(errors_seen)} errors were seen in the browser"
-    return out.failed(ValidationFailed(what=what, hint=f"Pictures and film are in {directory}."), **fields)
+    hint = f"Look at the pictures in {directory}; `factory logs --since 5m` is what the services said meanwhile."
+    return out.failed(ValidationFailed(what=what, hint=hint), **fields)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
