@@ -144,14 +144,14 @@ def test_names_are_cleaned_and_never_empty():
 
 
 @pytest.mark.parametrize(
-    "text", ["a" * 1_000_000, "\u202e" * 1_000_000, "/" * 1_000_000, "\n" * 999_999 + "x"], ids=ascii
+    "text", ["a" * 1_000_000, "\u202e" * 1_000_000, "/" * 1_000_000, "\n" * 999_999 + "x"], ids=lambda t: ascii(t[0])
 )
 def test_a_megabyte_is_read_in_no_time_and_not_cut(text: str):
     """Half of a wish is another wish: the desk refuses what is too long."""
-    began = time.monotonic()
+    began = time.process_time()
     found = said(text=text)
 
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert len(found.text) >= len(text.strip())
 
 
