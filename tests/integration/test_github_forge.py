@@ -362,8 +362,9 @@ async def test_nothing_twice(hub: Place, github_server: GitHubServer, fault: str
     assert (await hub.forge.pull(1)).draft is False
 
 
-async def test_more_than_a_page(hub: Place, github_server: GitHubServer) -> None:
+async def test_more_than_a_page(tmp_path: Path, github_server: GitHubServer) -> None:
     """Of everything that comes in pages all are read; of issues without a bound those that changed last."""
+    hub = await on_github(tmp_path, github_server)  # with all the time it takes: these are long answers
     inside, store = github_server.hub, github_server.store
     repo = store.repos.get("acme/shop")
     assert repo
