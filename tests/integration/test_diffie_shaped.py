@@ -64,6 +64,14 @@ class Checkout:
         return found - {os.getpid()}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def browser() -> None:
+    try:
+        chromium.find()
+    except chromium.NoChromium as e:
+        pytest.skip(str(e))
+
+
 @pytest.fixture(scope="module")
 def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Checkout]]:
     """A repo and a worktree of it, both set up; the second has what the first installed from the same cache."""
@@ -141,7 +149,6 @@ def assert_nothing_is_left(checkout: Checkout, leased: dict[str, int]) -> None:
 
 async def test_two_checkouts_at_once(checkouts: list[Checkout]) -> None:
     """Started at the same moment both are healthy, share no port, process or database, and take two logins of one browser."""
-    chromium.find()
     starting = [checkout.popen("start", "--json") for checkout in checkouts]
     answers = [process.communicate(timeout=200) for process in starting]
     assert [process.returncode for process in starting] == [0, 0], answers
@@ -170,7 +177,7 @@ def test_through_the_repos_own_script(checkouts: list[Checkout]) -> None:
     assert (told["state"], told["worktree"]) == ("ready", "job-123")
     assert all(46200 <= port < 46300 for port in told["ports"].values())
     assert checkout.json("status")["state"] == "ready"
-    assert [u["service"] for u in checkout.json("urls")["urls"]] == ["app", "realtime", "api", "website"]
+    assert [u["service"] for u in checkout.json("urls")["urls"]] == ["app", "restate", "realtime", "api", "website"]
     assert all(suite["ok"] for suite in checkout.json("test")["suites"])
 
     shown = checkout.json("validate", "--feature", "user can create project")
