@@ -107,6 +107,7 @@ def main() -> None:
 
 async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
     """SIGTERM and Ctrl-C end the work by cancelling it, so that it stops what it started. Known errors are sentences."""
+    from factory_artifacts.errors import ArtifactError
     from factory_chassis.settings import EX_CONFIG, BadSettings
     from factory_jobs.errors import StoreError
 
@@ -134,7 +135,7 @@ async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
     except BadSettings as e:
         _fail(*e.problems)
         return EX_CONFIG
-    except (UpError, ServerFailed, Unreachable, CannotPrepare, TimeoutError) as e:
+    except (UpError, ServerFailed, Unreachable, CannotPrepare, ArtifactError, TimeoutError) as e:
         _fail(str(e))
         return 1
     except StoreError as e:
@@ -309,7 +310,7 @@ async def audit(args: argparse.Namespace) -> int:
 async def cancel(args: argparse.Namespace) -> int:
     from .jobs import as_row, cancel, find, line_of, moving
 
-    async with moving(_settings(args)) as line:
+    async with moving(_settings(args), _say) as line:
         job = await cancel(line, await find(line.store, args.job))
     _print(as_row(job)) if args.json else print(line_of(job))
     return 0
@@ -318,7 +319,7 @@ async def cancel(args: argparse.Namespace) -> int:
 async def retry(args: argparse.Namespace) -> int:
     from .jobs import as_row, find, line_of, moving, retry
 
-    async with moving(_settings(args)) as line:
+    async with moving(_settings(args), _say) as line:
         before = await find(line.store, args.job)
         job = await retry(line, before)
     if job.version == before.version:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import msgspec
 from factory_artifacts.store import ArtifactStore
 from factory_chassis.broker import Publisher, build_broker
@@ -20,6 +22,10 @@ from factory_jobs.job import Job
 from factory_jobs.machine import PHASES, State
 from factory_jobs.records import Records
 from factory_jobs.store import Store
+from nats.errors import Error as NatsError
+
+BUS_WITHIN = 5.0  # seconds
+OTHER_SHAPE = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
 
 
 class Unreachable(Exception):
@@ -31,20 +37,29 @@ async def looking(settings: Settings) -> AsyncIterator[tuple[Store, Records]]:
     """Postgres alone. Raises Unreachable."""
     try:
         pool = await db.connect(settings.database_url.get_secret_value(), name="factoryctl")
-    except OSError as e:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
         raise Unreachable(f"{Unreachable.__doc__} ({e})") from None
     try:
         yield Store(pool), Records(pool)
+    except OTHER_SHAPE as e:
+        why = f"The database is not of this version's shape ({e}): run `factoryctl migrate`."
+        raise Unreachable(why) from None
     finally:
         await pool.close()
 
 
 @asynccontextmanager
-async def moving(settings: Settings) -> AsyncIterator[Line]:
-    """With the bus, so that whoever holds the job hears of it at once."""
+async def moving(settings: Settings, say: Callable[[str], None] = lambda text: None) -> AsyncIterator[Line]:
+    """With the bus, so that whoever holds the job hears of it at once; without it they see it in the row.
+
+    Raises Unreachable.
+    """
     async with looking(settings) as (store, records):
         broker = build_broker(settings.nats_url)
-        await broker.connect()
+        try:
+            await asyncio.wait_for(broker.connect(), BUS_WITHIN)
+        except (OSError, TimeoutError, NatsError):
+            say("NATS does not answer: the services will see it within seconds, when they look by themselves")
         try:
             yield Line(store, records, Publisher(broker, store))
         finally:
@@ -142,6 +157,9 @@ async def retry(line: Line, job: Job) -> Job:
 
 
 def settings_of(data: Path) -> dict[str, str]:
-    """Where a running `factoryctl up` on this directory has its servers."""
+    """Where a running `factoryctl up` on this directory has its servers. Raises Unreachable."""
     kept = data / "env.json"
-    return msgspec.json.decode(kept.read_bytes(), type=dict[str, str]) if kept.exists() else {}
+    try:
+        return msgspec.json.decode(kept.read_bytes(), type=dict[str, str]) if kept.exists() else {}
+    except (OSError, msgspec.DecodeError) as e:
+        raise Unreachable(f"{kept} cannot be read ({e}): `factoryctl up` on this directory writes it anew.") from None
