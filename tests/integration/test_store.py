@@ -533,9 +533,7 @@ async def test_an_answer_and_its_move_are_written_together(
 ) -> None:
     """Where its taker dies between the two, neither stands, and the button still works."""
     job = await held(store, await at(store, S.VIDEO_RECORDED))
-    job = await store.apply(
-        job, ev.Asked(ask="gate:risk", asks="Push?", sha="c1"), actor="w1", epoch=job.lease_epoch
-    )
+    job = await store.apply(job, ev.Asked(ask="gate:risk", asks="Push?", sha="c1"), actor="w1", epoch=job.lease_epoch)
     with monkeypatch.context() as broken:
         broken.setattr(machine, "decide", _dies)
         with pytest.raises(ZeroDivisionError):
