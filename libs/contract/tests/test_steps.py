@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from factory_contract import proc
 
 UNIT = """
@@ -53,27 +54,103 @@ def test_what_a_step_leaves_running_is_ended(make_repo: Callable[..., Any], unti
     assert proc.look(int((repo.root / "pid2").read_text())) is None
 
 
-def test_ignored_files_come_from_the_main_worktree(make_repo: Callable[..., Any], tmp_path: Any) -> None:
+@pytest.fixture
+def linked(make_repo: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """A linked worktree of a repo with these files, all of them committed that are not ignored."""
+
+    def make(contract: str, files: dict[str, str]) -> tuple[Any, Any]:
+        repo = make_repo(contract)
+        for name, text in files.items():
+            repo.write(name, text)
+
+        def git(*args: str) -> None:
+            who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+            subprocess.run(["git", *who, *args], cwd=repo.root, check=True, capture_output=True)
+
+        git("init")
+        git("add", ".")
+        git("commit", "-m", "x")
+        git("worktree", "add", str(tmp_path / "linked"))
+        return repo, make_repo(name="linked")
+
+    return make
+
+
+def test_ignored_files_come_from_the_main_worktree(linked: Callable[..., Any]) -> None:
     """A linked worktree gets what `copy` lists; what is nowhere is named; what is here stays."""
-    repo = make_repo("name: a\ncopy: [.env, nowhere.txt, here.txt]\nenv_file: .env\nsetup: 'echo $COLOUR > colour'\n")
-    repo.write(".env", "COLOUR=red\n")
-    repo.write("here.txt", "main's")
-    repo.write(".gitignore", ".env\nhere.txt\n.software-factory\n")
-
-    def git(*args: str) -> None:
-        who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
-        subprocess.run(["git", *who, *args], cwd=repo.root, check=True, capture_output=True)
-
-    git("init")
-    git("add", ".")
-    git("commit", "-m", "x")
-    git("worktree", "add", str(tmp_path / "linked"))
-    linked = make_repo(name="linked")
-    linked.write("here.txt", "mine")
-    told = linked.json("setup")
+    _, here = linked(
+        "name: a\ncopy: [.env, nowhere.txt, here.txt]\nenv_file: .env\nsetup: 'echo $COLOUR > colour'\n",
+        {".env": "COLOUR=red\n", "here.txt": "main's", ".gitignore": ".env\nhere.txt\n.software-factory\n"},
+    )
+    here.write("here.txt", "mine")
+    told = here.json("setup")
     assert (told["copied"], told["missing"]) == ([".env"], ["nowhere.txt"])
-    assert (linked.root / "colour").read_text() == "red\n"
-    assert (linked.root / "here.txt").read_text() == "mine"
+    assert (here.root / "colour").read_text() == "red\n"
+    assert (here.root / "here.txt").read_text() == "mine"
+
+
+def test_worktreeinclude(linked: Callable[..., Any], tmp_path: Path) -> None:
+    """What matches its patterns and is ignored comes along: nothing tracked, nothing that is merely untracked, no state."""
+    main, here = linked(
+        "name: a\n",
+        {
+            ".worktreeinclude": "# secrets\n.env*\n!.env.ci\n/certs/\nnotes.txt\nserve.py\n.software-factory/\n",
+            ".gitignore": ".env*\ncerts\n.software-factory\nnode_modules\nconf/local/\n",
+        },
+    )
+    files = [
+        ".env",
+        ".env.ci",
+        "packages/api/.env.local",
+        "certs/dev.pem",
+        "certs/deep/ca.pem",
+        "node_modules/x/index.js",
+    ]
+    for name in [*files, "notes.txt", ".software-factory/state.json"]:
+        main.write(name, name)
+    told = here.json("setup")
+    assert told["copied"] == [".env", "certs/deep/ca.pem", "certs/dev.pem", "packages/api/.env.local"]
+    assert (here.root / "packages/api/.env.local").read_text() == "packages/api/.env.local"
+    assert here.json("setup")["copied"] == []
+
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    main.write("conf/local/key", "k")
+    (here.root / "conf").symlink_to(outside)
+    here.write(".worktreeinclude", "conf/local/\n")
+    assert (here.json("setup")["copied"], list(outside.iterdir())) == ([], [])
+    here.env["PATH"] = str(tmp_path)
+    assert ".worktreeinclude was not read" in here.run("setup").stderr
+
+
+def test_the_package_manager_is_missed_by_name(make_repo: Callable[..., Any]) -> None:
+    """A setup that fails where it is not installed says that first."""
+    repo = make_repo("name: a\nruntime: {package_manager: sparrow, setup: sparrow install}\n")
+    error = repo.json("setup", code=1)["error"]
+    assert (error["exit_code_of_command"], error["hint"].split(",")[0]) == (127, "sparrow")
+    repo.contract("name: a\nruntime: {package_manager: sh, setup: exit 5}\n")
+    assert "whole log" in repo.json("setup", code=1)["error"]["hint"]
+
+
+def test_artifacts(make_repo: Callable[..., Any], tmp_path: Path) -> None:
+    """What the patterns find is listed and copied, at any depth; no link leads out, nothing hidden comes along unasked."""
+    repo = make_repo("name: a\nartifacts: {collect: ['out/**', '*.log', '.software-factory/logs/**', none]}\n")
+    for name in ("out/a.xml", "out/deep/er/b.png", "out/.env", "x.log", ".hidden.log", "src/x.py"):
+        repo.write(name, "12345")
+    (tmp_path / "secret").write_text("s")
+    (repo.root / "out/link").symlink_to(tmp_path / "secret")
+    repo.json("setup")
+    told = repo.json("artifacts")
+    assert [f["path"] for f in told["files"]] == [
+        *(".software-factory/logs/factory/setup.log", "out/a.xml", "out/deep/er/b.png", "x.log")
+    ]
+    assert (told["files"][1]["bytes"], told["to"]) == (5, None)
+    to = repo.root / "out" / "kept"
+    for _ in range(2):  # what was copied into the checkout is not found again
+        assert len(repo.json("artifacts", "--to", str(to))["files"]) == 4
+    assert (to / "out/deep/er/b.png").read_text() == "12345"
+    repo.contract("name: a\n")
+    assert "the contract names none" in repo.run("artifacts").stderr
 
 
 def test_a_missing_env_file(make_repo: Callable[..., Any]) -> None:

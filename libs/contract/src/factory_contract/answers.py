@@ -379,6 +379,20 @@ class Validate(TypedDict):
     page_errors_known: NotRequired[Annotated[list[Seen], "those that a scenario provokes on purpose"]]
 
 
+class Artifact(TypedDict):
+    """One file that is kept as evidence."""
+
+    path: Annotated[str, "below the top of the repo"]
+    bytes: Annotated[int, "how big it is"]
+
+
+class Artifacts(TypedDict):
+    """`factory artifacts`."""
+
+    files: Annotated[list[Artifact], "by their paths"]
+    to: Annotated[str | None, "the directory that they were copied to"]
+
+
 # --- about the contract -----------------------------------------------------------------------------------------------
 
 
@@ -417,6 +431,7 @@ ANSWERS: dict[str, type] = {
     "logs": Logs,
     "test": Test,
     "validate": Validate,
+    "artifacts": Artifacts,
     "restart": Restart,
     "stop": Stop,
     "clean": Clean,

@@ -56,6 +56,10 @@ def _validate(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--no-video", action="store_true", help="no film, which takes time")
 
 
+def _artifacts(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--to", metavar="DIR", help="copy them into DIR")
+
+
 def _logs(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--service", action="append", metavar="SERVICE", help="only this service (again for more)")
     verb.add_argument("--tail", type=int, metavar="N", help="only the last N lines")
@@ -163,6 +167,14 @@ VERBS: dict[str, Verb] = {
             ('factory validate --feature "user can create project"', "the scenarios about that"),
         ),
     ),
+    "artifacts": Verb(
+        "list the files that are kept as evidence, or copy them",
+        _artifacts,
+        (
+            ("factory artifacts", "what `artifacts.collect` finds now"),
+            ("factory artifacts --to /tmp/evidence", "copied there, each below its path in the repo"),
+        ),
+    ),
     "restart": Verb(
         "restart services; without names the contract is read anew and all start again",
         _restart,
@@ -263,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as e:
-        return out.failed(MachineRefused(what=f"{e.filename}: {e.strerror}" if e.filename else e.strerror or str(e)))
+        return out.failed(MachineRefused.by(e))
 
 
 def _run(args: argparse.Namespace, argv: list[str], out: Output) -> int:

@@ -1,9 +1,11 @@
 """`factory setup`: the repo's setup commands, one after another, in its environment."""
 
 import argparse
+import shutil
 
 from factory_contract import copies, foreground, leasing, steps
 from factory_contract.checkout import Checkout
+from factory_contract.environment import Environment
 from factory_contract.errors import SetupFailed
 from factory_contract.ledger import Ledger
 from factory_contract.logs import Log
@@ -22,6 +24,8 @@ async def _run(checkout: Checkout, out: Output) -> int:
         out.progress(f"copied {path} from {copied.source}")
     for path in copied.missing:
         out.progress(f"{path} is listed under `copy` and is not here: copy it from where you keep it")
+    if copied.unread:
+        out.progress(f"{copies.PATTERNS} was not read: {copied.unread}")
     environment = leasing.borrow(checkout)
     log = Log(checkout.logs / "factory" / "setup.log", fresh=True)
     try:
@@ -45,10 +49,22 @@ async def _run(checkout: Checkout, out: Output) -> int:
     }
     if done and done[-1].exit_code != 0:
         error = SetupFailed(
-            command=done[-1].command, exit_code_of_command=done[-1].exit_code, log=str(log.path), log_tail=log.tail()
+            command=done[-1].command,
+            exit_code_of_command=done[-1].exit_code,
+            log=str(log.path),
+            log_tail=log.tail(),
+            hint=_not_installed(environment),
         )
         return out.failed(error, **fields)
     out.result(**fields)
     seconds = sum(step.seconds for step in done)
     out.line(f"setup is done: {len(done)} command{'' if len(done) == 1 else 's'} in {seconds:.1f} s")
     return 0
+
+
+def _not_installed(environment: Environment) -> str:
+    """The reason why setups fail on a fresh machine, where it is this one."""
+    program = environment.contract.runtime.package_manager
+    if program is None or shutil.which(program, path=environment.of().get("PATH")):
+        return ""
+    return f"{program}, this repo's package manager, is not installed here. Install it, then `factory setup` again."
