@@ -351,6 +351,14 @@ async def test_the_next_in_line_is_hinted_when_a_place_is_free(
         await role.until(reaches(store, second.id, "worktree_created", "failed"), 5)
 
 
+async def test_who_listens_to_nothing_has_no_consumer(servers: dict[str, Any], nats_url: str, tmp_path: Path) -> None:
+    """What a consumer has not delivered is what KEDA and people take for work that waits."""
+    deaf = Service("deaf", role.settings(servers, tmp_path), tasks=[lambda _: asyncio.sleep(60)])
+    async with role.running(deaf), await nats.connect(nats_url) as bus:
+        assert deaf.provisioner.consumers == {}
+        assert "deaf" not in {c.name for c in await bus.jetstream().consumers_info(messages.STREAM)}
+
+
 async def test_a_cancelled_job_ends_its_handler_by_the_control_message(
     servers: dict[str, Any], store: Store, records: Records, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Who has died: a process that is gone has let go of its file, however it went."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -68,3 +69,21 @@ def test_a_directory_that_cannot_be_used_holds_nobody_up(tmp_path: Path, capsys:
     lives.begin()
     assert lives.dead() == []
     lives.end()
+
+
+def test_nobody_takes_a_process_that_just_begins_for_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All services of a node begin at once, and look for the dead while they do."""
+    other, seen = Lives(tmp_path, "builder@n1.vm.2"), list[list[str]]()
+    lock = fcntl.flock
+
+    def slowly(*args: object) -> None:
+        monkeypatch.undo()
+        seen.append(other.dead())
+        lock(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", slowly)
+    mine = Lives(tmp_path, "planner@n1.vm.1")
+    mine.begin()
+    assert seen == [[]] and other.dead() == []
+    mine.end()
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from factory_chassis.settings import BadSettings
 from factory_envkeeper import ports
 from factory_envkeeper.place import Places
 from factory_envkeeper.previews import Previews
@@ -126,3 +127,10 @@ async def test_a_port_that_went_to_another_job_leads_there(previews: Previews, t
     ledger.rows = [("jb", 1, f"{low}-{low + 19}")]
     async with sandbox(tmp_path, "jb", (low, low + 19)):
         assert await get_within(twin) == b"jb"
+
+
+async def test_a_port_that_is_taken_is_named(previews: Previews) -> None:
+    """A broken configuration, and no trace."""
+    again = Previews(previews.records, previews.places, leased=previews.leased, twins=previews.twins, host="127.0.0.1")
+    with pytest.raises(BadSettings, match=f"FACTORY_PREVIEW_RANGE: .*:{previews.twins[0]}: Address already in use"):
+        await again.run()

@@ -25,8 +25,10 @@ class Lives:
         """From now on, until it ends in any way, this process is no dead one."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._mine = (self.directory / self.owner).open("ab")
+            unborn = self.directory / f".{self.owner}"  # nobody may see it unlocked: it would be taken for dead
+            self._mine = unborn.open("ab")
             fcntl.flock(self._mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unborn.rename(self.directory / self.owner)
         except OSError as e:
             log.warning("nobody will see at once when this process dies: its leases run out", why=repr(e))
 
@@ -44,7 +46,7 @@ class Lives:
         (self.directory / owner).unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
-        return sorted(self.directory.iterdir()) if self.directory.is_dir() else []
+        return sorted(self.directory.glob("[!.]*"))
 
 
 def _let_go(path: Path) -> bool:

@@ -42,9 +42,14 @@ def consumer_config(durable: str, filters: Iterable[str]) -> ConsumerConfig:
 
 
 class Provisioner:
-    """Keeps the stream and this role's consumers as they should be."""
+    """Keeps the stream and the consumers of a role, or of a listener's name, as they should be.
 
-    def __init__(self, js: JetStreamContext, role: Role | str, node: str | None, *, replay: bool = False) -> None:
+    Who listens to nothing (None) has the stream alone: a consumer that nobody reads looks like work that nobody does.
+    """
+
+    def __init__(
+        self, js: JetStreamContext, role: Role | str | None, node: str | None, *, replay: bool = False
+    ) -> None:
         self.js, self.stream = js, stream_config(replay=replay)
         self.consumers: dict[str, list[str]] = {}
         if role in set(Role):
@@ -52,8 +57,8 @@ class Provisioner:
             self.consumers[messages.durable(role, node)] = messages.filters(role, node, replay=replay)
             if errands := messages.errand_filters(role, node, replay=replay):
                 self.consumers[messages.durable(role, node) + "-errands"] = errands
-        else:
-            self.consumers[str(role)] = list(messages.REPLAY_SUBJECTS) if replay else ["factory.job.>"]
+        elif role is not None:
+            self.consumers[role] = list(messages.REPLAY_SUBJECTS) if replay else ["factory.job.>"]
 
     async def ensure(self) -> bool:
         """True where the stream had to be made: then every hint has to be made again. Raises nats.errors.Error."""

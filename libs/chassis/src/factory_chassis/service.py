@@ -169,9 +169,8 @@ class Service:
 
     async def _listen(self) -> None:
         self.nats = await self._patiently("NATS", self.broker.connect)
-        self.provisioner = Provisioner(
-            self.nats.jetstream(), self.role or self.name, self.node, replay=self.settings.replay
-        )
+        hears = self.role or (self.name if self.listens is not None else None)
+        self.provisioner = Provisioner(self.nats.jetstream(), hears, self.node, replay=self.settings.replay)
         await self._patiently("JetStream", self._ensure)
         stream = messages.stream(self.settings.replay)
         if self.role is not None and self.handlers:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from asyncio import StreamReader, StreamWriter
 from functools import partial
 
 import asyncpg
 import structlog
+from factory_chassis.settings import BadSettings
 from factory_jobs.records import Records
 from factory_sandbox.client import Sandbox
 from factory_sandbox.errors import SandboxError
@@ -44,11 +46,15 @@ class Previews:
         self._owners: dict[tuple[int, int], tuple[str, int]] = {}  # ports → (job, placement), as last heard
 
     async def run(self) -> None:
-        """Raises OSError where a twin cannot be listened on."""
+        """Raises BadSettings where a twin cannot be listened on."""
         async with contextlib.AsyncExitStack() as listening:
             for port in range(self.leased[0], self.leased[1] + 1):
                 twin = self.twins[0] + port - self.leased[0]
-                server = await asyncio.start_server(partial(self._welcome, port), self.host, twin)
+                try:
+                    server = await asyncio.start_server(partial(self._welcome, port), self.host, twin)
+                except OSError as e:
+                    why = os.strerror(e.errno) if e.errno else str(e)
+                    raise BadSettings([f"FACTORY_PREVIEW_RANGE: cannot listen on {self.host}:{twin}: {why}"]) from None
                 await listening.enter_async_context(server)
             log.info("previews", twins=f"{self.twins[0]}-{self.twins[1]}", ports=f"{self.leased[0]}-{self.leased[1]}")
             await asyncio.Event().wait()
