@@ -64,6 +64,7 @@ def test_a_whole_life(make_repo: Callable[..., Any]) -> None:
             "internal_url": f"http://127.0.0.1:{port}",
             "port": port,
             "primary": True,
+            "also": [],
         }
     ]
 

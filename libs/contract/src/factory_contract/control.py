@@ -18,7 +18,7 @@ from factory_contract import checkout as checkouts
 from factory_contract.errors import Reported, SocketDirectory, SupervisorSilent
 
 LONGEST_PATH = 104  # bytes, macOS; Linux has 108 (sys/un.h)
-ANSWER = 2.0  # seconds that a living supervisor has for the first line of an answer
+ANSWER = 5.0  # seconds that a living supervisor has for the first line of an answer
 
 Progress = Callable[[dict[str, Any]], None]
 

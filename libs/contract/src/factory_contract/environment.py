@@ -8,13 +8,14 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from factory_contract import checkout, dotenv, variables
-from factory_contract.compose.file import paths as compose_paths
 from factory_contract.errors import ContractError, UndefinedVariable
-from factory_contract.model import Contract, Service
+
+if TYPE_CHECKING:  # a contract that is remembered needs no pydantic
+    from factory_contract.model import Contract, Service
 
 PASSED = ("FACTORY_INSIDE", "FACTORY_CHROMIUM")  # besides what `_names` makes, and FACTORY_JUNIT
 
@@ -37,7 +38,7 @@ class Environment:
     """One contract on one set of ports. `shell` is the environment that the command itself was called with."""
 
     def __init__(
-        self, contract: Contract, root: Path, worktree: str, ports: Mapping[str, int], shell: Mapping[str, str]
+        self, contract: "Contract", root: Path, worktree: str, ports: Mapping[str, int], shell: Mapping[str, str]
     ) -> None:
         self.contract, self.root, self.worktree, self.ports = contract, root, worktree, dict(ports)
         self._shell = {k: v for k, v in shell.items() if not k.startswith("FACTORY_") or k in PASSED}
@@ -95,6 +96,8 @@ class Environment:
         if file is None and len(files) != 1:
             return {}
         file = file or files[0]
+        from factory_contract.compose.file import paths as compose_paths
+
         project = self.compose_project(file)
         made = checkout.compose_file(self.root, project)
         # before the first start there is only the repo's
@@ -202,7 +205,7 @@ def port_name(service: str) -> str:
     return f"{variable(service)}_PORT"
 
 
-def owners(contract: Contract, names: Iterable[str]) -> dict[str, str]:
+def owners(contract: "Contract", names: Iterable[str]) -> dict[str, str]:
     """Which service listens on which port, by the strongest sign: declared, in its url, in its healthcheck, by its name, in its command."""
     found: dict[str, str] = {}
     known = set(names)
@@ -224,6 +227,6 @@ def owners(contract: Contract, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _healthcheck_texts(service: Service) -> list[str]:
+def _healthcheck_texts(service: "Service") -> list[str]:
     check = service.healthcheck
     return [t for t in (check.http, check.tcp, check.command) if t] if check else []

@@ -113,6 +113,7 @@ class NoSuchScenario(ContractError):
     """No scenario is about “{feature}”"""
 
     code, exit_code = "no_such_scenario", 2
+    hint = "Leave --feature out to play all."
 
 
 class NoUrls(ContractError):
@@ -140,30 +141,35 @@ class EnvFileInvalid(ContractError):
     """{file}:{line}: expected NAME=value"""
 
     code, exit_code = "env_file_invalid", 2
+    hint = "A line is NAME=value, with or without `export`, a comment, or empty; a value with blanks is quoted."
 
 
 class BadAddress(ContractError):
     """{where}: `{text}` is no address here"""
 
     code, exit_code = "bad_address", 2
+    hint = "Expected a port, HOST:PORT, a URL, or a path on the service's own port."
 
 
 class BadPortRange(ContractError):
     """{text} is no range of ports: expected LO-HI or LO, from 1024 to 65535"""
 
     code, exit_code = "bad_port_range", 2
+    hint = "For example `--port-range 46200-46299`."
 
 
 class NoSuchService(ContractError):
     """There is no service {service}"""
 
     code, exit_code = "no_such_service", 2
+    hint = "`factory status` lists them."
 
 
 class NoSuchSuite(ContractError):
     """There is no test suite {suite}"""
 
     code, exit_code = "no_such_suite", 2
+    hint = "`factory check` lists them."
 
 
 class NoSuites(ContractError):
@@ -177,6 +183,7 @@ class BadPattern(ContractError):
     """{text} is no regular expression: {why}"""
 
     code, exit_code = "bad_pattern", 2
+    hint = "A character that is meant as itself gets a backslash: `\\.`, `\\[`."
 
 
 class ImplementationMissing(ContractError):
@@ -242,6 +249,7 @@ class CannotStart(ContractError):
     """`{command}` cannot be started: {why}"""
 
     code, exit_code = "cannot_start", 1
+    hint = "Is that directory (`cwd`) there, and does the machine have processes and memory left?"
 
 
 class ServiceExited(ContractError):
@@ -298,12 +306,14 @@ class TestsFailed(ContractError):
 
     __test__ = False  # not a test class of pytest's
     code, exit_code = "tests_failed", 1
+    hint = "`factory test <suite>` runs one of them again."
 
 
 class ValidationFailed(ContractError):
     """{what}"""
 
     code, exit_code = "validation_failed", 1
+    hint = "`factory logs --since 5m` is what the services said meanwhile."
 
 
 class BrowserFailed(ContractError):
@@ -317,6 +327,7 @@ class CleanFailed(ContractError):
     """The clean command `{command}` ended with exit code {exit_code_of_command}; everything else was removed"""
 
     code, exit_code = "clean_failed", 1
+    hint = "Mend it, then `factory clean` again."
 
 
 # --- not ready or unhealthy: 3 ----------------------------------------------------------------------------------------
@@ -427,6 +438,7 @@ class DockerFailed(ContractError):
     """`{command}` has failed: {why}"""
 
     code, exit_code = "docker_failed", 4
+    hint = "`docker info` says how the engine is; then call this again."
 
 
 class ImageUnavailable(ContractError):
@@ -461,6 +473,7 @@ class PortsDirectory(ContractError):
     """The machine's port leases in {directory} cannot be used: {why}"""
 
     code, exit_code = "ports_directory", 4
+    hint = "All users of the machine share it: it has to be writable for all, as /tmp is (mode 1777)."
 
 
 class ForeignListener(ContractError):
@@ -488,24 +501,28 @@ class Stopping(ContractError):
     """The supervisor was told to stop"""
 
     code, exit_code = "stopping", 4
+    hint = "`factory start` again, when `factory status` says that it is stopped."
 
 
 class StateUnwritable(ContractError):
     """{file} cannot be written: {why}"""
 
     code, exit_code = "state_unwritable", 4
+    hint = "Is the disk full (`df -h .`), or the directory another user's? Then call this again."
 
 
 class SocketDirectory(ContractError):
     """{directory} is not a private directory of yours, the control socket cannot be put there"""
 
     code, exit_code = "socket_directory", 4
+    hint = "Remove it, or set TMPDIR to a directory of your own."
 
 
 class LeftBehind(ContractError):
     """Processes {pids} could not be ended"""
 
     code, exit_code = "left_behind", 4
+    hint = "Another user's, or stuck in the kernel (state D in `ps -o pid,stat,args`): `sudo kill -9` ends the former."
 
 
 class BrowserMissing(ContractError):
@@ -531,6 +548,10 @@ class MachineRefused(ContractError):
     # Of the operating system: no permission, no space, too many open files.
     code, exit_code = "machine_refused", 4
     hint = "Mend that, then call this again."
+
+    @classmethod
+    def by(cls, e: OSError) -> "MachineRefused":
+        return cls(what=f"{e.filename}: {e.strerror}" if e.filename else e.strerror or str(e))
 
 
 class Interrupted(ContractError):

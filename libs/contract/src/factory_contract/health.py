@@ -4,10 +4,11 @@ import asyncio
 import re
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from factory_contract.model import Healthcheck
+if TYPE_CHECKING:  # a contract that is remembered needs no pydantic
+    from factory_contract.model import Healthcheck
 
 LOOPBACK = ("127.0.0.1", "::1")  # node's listen('localhost') can bind the second only
 
@@ -31,9 +32,12 @@ class Rhythm(NamedTuple):
     start_period: float
 
 
-def rhythm(check: Healthcheck | None) -> Rhythm:
-    """The rhythm of a healthcheck; a service without one has that of a healthcheck that says nothing about it."""
-    check = check or Healthcheck.model_construct()
+USUAL = Rhythm(interval=5.0, timeout=5.0, retries=3, start_period=60.0)  # of a healthcheck that says nothing about it
+
+
+def rhythm(check: "Healthcheck | None") -> Rhythm:
+    if check is None:
+        return USUAL
     return Rhythm(check.interval, check.timeout, check.retries, check.start_period)
 
 

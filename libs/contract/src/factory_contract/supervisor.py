@@ -9,10 +9,9 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from factory_contract import (
-    check,
     control,
     errors,
     graph,
@@ -24,22 +23,24 @@ from factory_contract import (
     ports,
     proc,
     registry,
+    remembered,
     state,
     steps,
     words,
 )
-from factory_contract.check import Loaded
 from factory_contract.checkout import Checkout, slug
-from factory_contract.compose.engine import Engine
-from factory_contract.compose.project import Project
-from factory_contract.compose.unit import ContainerUnit
 from factory_contract.environment import Environment
 from factory_contract.errors import ContractError
 from factory_contract.leasing import Options
 from factory_contract.ledger import Ledger
 from factory_contract.logs import Log
 from factory_contract.process import Children, end_pids
+from factory_contract.remembered import Remembered
 from factory_contract.unit import Unit
+
+if TYPE_CHECKING:  # loaded where there are containers
+    from factory_contract.check import Loaded
+    from factory_contract.compose.project import Project
 
 STILL_THERE = 2.0  # seconds between two looks whether the checkout was deleted
 FRESH = 3600.0  # seconds until leases get another time of change: programs that tidy up /tmp take what is old
@@ -78,7 +79,7 @@ class Supervisor:
 
     # --- the contract -------------------------------------------------------------------------------------------------
 
-    def adopt(self, loaded: Loaded) -> None:
+    def adopt(self, loaded: "Loaded | Remembered") -> None:
         """Takes a version of the contract: its ports, its environment, a unit for each service. Nothing may be running."""
         for path in loaded.compose.missing:
             raise errors.ComposeFileMissing(file=path, service=loaded.compose.of(path)[0])
@@ -90,7 +91,7 @@ class Supervisor:
         self.units = {name: self._unit(name, loaded) for name in loaded.contract.services}
         self._register()
 
-    def _register(self, project: Project | None = None) -> None:
+    def _register(self, project: "Project | None" = None) -> None:
         """In the machine's record of this environment: its supervisor, and a Compose project before anything of it is there."""
         root, environment = self.checkout.root, self.environment
         me = {"pid": os.getpid(), "since": self._since}
@@ -101,7 +102,10 @@ class Supervisor:
         if self._record is None:
             self._record = registry.hold(root, registry.PATIENCE)
 
-    def _project(self, path: str, loaded: Loaded) -> Project:
+    def _project(self, path: str, loaded: "Loaded | Remembered") -> "Project":
+        from factory_contract.compose.engine import Engine
+        from factory_contract.compose.project import Project
+
         joined = loaded.compose
         return Project(
             path,
@@ -115,11 +119,13 @@ class Supervisor:
             self._register,
         )
 
-    def _unit(self, name: str, loaded: Loaded) -> Unit:
+    def _unit(self, name: str, loaded: "Loaded | Remembered") -> Unit:
         service, log = loaded.contract.services[name], self.checkout.logs / f"{name}.log"
         member = loaded.compose.members.get(name)
         if member is None:
             return Unit(name, service, self, log)
+        from factory_contract.compose.unit import ContainerUnit
+
         return ContainerUnit(name, service, self, log, member, self.projects[member.file])
 
     def _close(self) -> None:
@@ -141,7 +147,7 @@ class Supervisor:
         ]
         for unit in to_start:
             await unit.stop()  # one that has failed may still be waiting for something
-        await self._make_containers([unit for unit in to_start if isinstance(unit, ContainerUnit)])
+        await self._make_containers(to_start)
         for unit in to_start:
             unit.launch([self.units[n] for n in needs[unit.name]])
         try:
@@ -155,20 +161,17 @@ class Supervisor:
         self._phase = "ready"
         self.changed()
 
-    async def _make_containers(self, units: list[ContainerUnit]) -> None:
+    async def _make_containers(self, units: list[Unit]) -> None:
         """Begins with it; each unit waits for its own."""
         for project in self.projects.values():
-            if names := [unit.name for unit in units if unit.project is project]:
+            if names := [unit.name for unit in units if project.has(unit.name)]:
                 await project.begin(names)
 
     def _own_ports(self) -> dict[str, int]:
         """Those that processes listen on; the ones of containers are the engine's."""
-        owner = self.environment.owners.get
-        return {
-            n: p
-            for n, p in self.environment.ports.items()
-            if not isinstance(self.units.get(owner(n, "")), ContainerUnit)
-        }
+        contained = {unit.name for unit in self.units.values() if unit.contained}
+        owners = self.environment.owners
+        return {n: p for n, p in self.environment.ports.items() if owners.get(n) not in contained}
 
     async def take_down(self, names: Iterable[str] | None = None) -> None:
         """Ends services, those that lean on others first, as much at once as the graph allows."""
@@ -200,7 +203,7 @@ class Supervisor:
             await self.take_down(names)
             await self.bring_up(names)
             return
-        loaded = check.load(self.checkout)  # before anything is ended: what is wrong with it changes nothing
+        loaded = remembered.load(self.checkout)  # before anything is ended: what is wrong with it changes nothing
         await self.take_down()
         await self._leave_projects()
         try:
@@ -395,8 +398,14 @@ class Supervisor:
             finally:
                 answers.discard(task)
 
-        path = control.socket_path(self.checkout.root)
-        self._ledger.made("socket", path=str(path))
+        try:
+            self.adopt(remembered.load(self.checkout))  # before anybody asks: it is long work in one piece
+            path = control.socket_path(self.checkout.root)
+            self._ledger.made("socket", path=str(path))
+        except ContractError as e:
+            self._failed(e)
+            self._give_back()
+            raise
         with control.listening(path) as listener:
             server = await asyncio.start_unix_server(answer, sock=listener)
             self._socket = str(path)
@@ -429,12 +438,6 @@ class Supervisor:
         return os.fstat(self._root).st_nlink == 0
 
     async def _live(self) -> None:
-        try:
-            self.adopt(check.load(self.checkout))
-        except ContractError as e:
-            self._failed(e)
-            raise
-        self.changed()
         self._first_start = asyncio.create_task(self._do_alone(self.bring_up()))
         self._first_start.add_done_callback(lambda f: f.cancelled() or f.exception())  # looked at below, or by nobody
         stopping = asyncio.create_task(self._stopping.wait())
@@ -521,6 +524,8 @@ async def remove_projects(checkout: Checkout, projects: list[ledger.Project], *,
     """Removes Compose projects that no supervisor has any more. Returns the names of their containers."""
     names: list[str] = []
     if projects:
+        from factory_contract.compose.engine import Engine
+
         book = Ledger(checkout.ledger_file, checkout.root)
         async with Children() as children:
             for project in projects:

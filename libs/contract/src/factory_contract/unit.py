@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from factory_contract import health, listeners, logs, proc
 from factory_contract.environment import Environment
@@ -21,8 +21,10 @@ from factory_contract.errors import (
     TaskFailed,
 )
 from factory_contract.logs import Log
-from factory_contract.model import Service
 from factory_contract.process import Child, Children
+
+if TYPE_CHECKING:
+    from factory_contract.model import Service
 
 FIRST_LOOK = 0.05  # seconds to the first look at a service that gets ready, then slowly longer
 LONGEST_LOOK = 0.5
@@ -58,8 +60,9 @@ class Unit:
     """A service and its process. `ready` is set while others may lean on it; `outcome` tells how the bring-up ended."""
 
     left_hint = ServiceLeft.hint
+    contained = False  # in a container, whose ports are the engine's
 
-    def __init__(self, name: str, service: Service, home: Home, log: Path) -> None:
+    def __init__(self, name: str, service: "Service", home: Home, log: Path) -> None:
         self.name, self.service = name, service
         self.state = "pending"
         self.child: Child | None = None

@@ -2,12 +2,11 @@
 
 import argparse
 import signal
-import subprocess
-import sys
 import time
 from typing import Any
 
 from factory_contract import control, live, lock, ports, state
+from factory_contract.background import Background, launch
 from factory_contract.checkout import Checkout
 from factory_contract.commands.status import show
 from factory_contract.errors import (
@@ -16,6 +15,7 @@ from factory_contract.errors import (
     Interrupted,
     NotRunning,
     Reported,
+    StateUnwritable,
     SupervisorFailed,
     Unhealthy,
 )
@@ -24,6 +24,7 @@ from factory_contract.output import Output
 from factory_contract.progress import Progress
 
 COMING = 30.0  # seconds until a supervisor listens
+GONE = 2.0  # seconds for the last steps of one whose socket is closed
 GOING = 60.0  # seconds until one that was told to stop is gone; its services have their own waits
 
 
@@ -59,8 +60,7 @@ def _start(checkout: Checkout, args: argparse.Namespace, progress: Progress) -> 
     checkout.make_state_dir()
     supervisor = _launch(checkout, args)
     try:
-        running = _coming(checkout, supervisor)
-        return _wait_ready(checkout, running, progress)
+        return _wait_ready(checkout, _coming(checkout, supervisor), progress, supervisor)
     except (ContractError, KeyboardInterrupt) as e:
         for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(sig, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it
@@ -74,25 +74,22 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _launch(checkout: Checkout, args: argparse.Namespace) -> "subprocess.Popen[bytes]":
-    # -P: the repo's own modules must not be taken for ours
-    command = [sys.executable, "-P", "-m", "factory_contract", "supervise"]
-    command += ["--port-range", args.port_range] if args.port_range else []
-    command += ["--worktree-id", args.worktree_id] if args.worktree_id else []
+def _launch(checkout: Checkout, args: argparse.Namespace) -> Background:
     log = checkout.logs / "factory" / "supervisor.log"
-    log.parent.mkdir(exist_ok=True)
-    with log.open("wb") as said:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            cwd=checkout.root,
-            start_new_session=True,
-        )
+    try:
+        log.parent.mkdir(exist_ok=True)
+    except OSError as e:
+        raise StateUnwritable(file=str(log.parent), why=e.strerror) from e
+
+    def supervise() -> None:
+        from factory_contract.commands import supervise
+
+        supervise.in_background(checkout, args, log)
+
+    return launch(checkout, log, supervise)
 
 
-def _coming(checkout: Checkout, supervisor: "subprocess.Popen[bytes] | None" = None) -> Running:
+def _coming(checkout: Checkout, supervisor: Background | None = None) -> Running:
     """The supervisor, as soon as it listens. Raises its own error when it has ended before."""
     begun = time.time()
     deadline = time.monotonic() + COMING
@@ -100,8 +97,8 @@ def _coming(checkout: Checkout, supervisor: "subprocess.Popen[bytes] | None" = N
         running = live.supervisor(checkout)
         if running is not None and running.socket:
             return running
-        if supervisor is not None and supervisor.poll() is not None and live.supervisor(checkout) is None:
-            raise _why_it_ended(checkout, supervisor.pid)
+        if supervisor is not None and supervisor.has_ended() and live.supervisor(checkout) is None:
+            raise _why_it_ended(checkout, supervisor.pid, supervisor)
         if supervisor is None and running is None and (error := _ended_since(checkout, begun)):
             raise error
         if time.monotonic() >= deadline:
@@ -109,21 +106,25 @@ def _coming(checkout: Checkout, supervisor: "subprocess.Popen[bytes] | None" = N
         time.sleep(0.01)
 
 
-def _wait_ready(checkout: Checkout, running: Running, progress: Progress) -> dict[str, Any]:
+def _wait_ready(
+    checkout: Checkout, running: Running, progress: Progress, supervisor: Background | None = None
+) -> dict[str, Any]:
     deadline = time.monotonic() + COMING
     while True:
         try:
             return control.ask(running.socket, running.pid, {"do": "start"}, progress)
         except ConnectionRefusedError:  # it is just coming, or going
             if time.monotonic() >= deadline or live.supervisor(checkout) is None:
-                raise _why_it_ended(checkout, running.pid) from None
+                raise _why_it_ended(checkout, running.pid, supervisor) from None
             time.sleep(0.02)
         except ConnectionError:
             _gone(running)
-            raise _why_it_ended(checkout, running.pid) from None
+            raise _why_it_ended(checkout, running.pid, supervisor) from None
 
 
-def _why_it_ended(checkout: Checkout, pid: int) -> ContractError:
+def _why_it_ended(checkout: Checkout, pid: int, supervisor: Background | None) -> ContractError:
+    if supervisor is not None and supervisor.ends_within(GONE) and (word := supervisor.word()):
+        return Reported(word)
     told = state.read(checkout.state_file) or {}
     if (told.get("supervisor") or {}).get("pid") == pid and told.get("error"):
         return Reported(told["error"])
@@ -145,15 +146,12 @@ def _log_tail(checkout: Checkout) -> list[str]:
         return []
 
 
-def _end(checkout: Checkout, supervisor: "subprocess.Popen[bytes]") -> None:
+def _end(checkout: Checkout, supervisor: Background) -> None:
     """Ends our supervisor, and what it could not end itself."""
-    if supervisor.poll() is None:
-        supervisor.terminate()
-    try:
-        supervisor.wait(GOING)
-    except subprocess.TimeoutExpired:
-        supervisor.kill()
-        supervisor.wait()
+    supervisor.send(signal.SIGTERM)
+    if not supervisor.ends_within(GOING):
+        supervisor.send(signal.SIGKILL)
+        supervisor.ends_within(GOING)
     if live.has_left(checkout):
         import asyncio
 
@@ -163,7 +161,7 @@ def _end(checkout: Checkout, supervisor: "subprocess.Popen[bytes]") -> None:
 
 
 def _gone(running: Running) -> None:
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + GONE
     while live.proc.alive(running.pid, running.started) and time.monotonic() < deadline:
         time.sleep(0.02)
 

@@ -35,9 +35,9 @@ def stop(checkout: Checkout, out: Output) -> Stopped:
     running = live.supervisor(checkout) or live.supervisor_before_the_move(checkout)
     names: list[str] = []
     if running is not None:
-        fields, _ = live.look(checkout)
+        fields, error = live.look(checkout)
         names = [s["name"] for s in fields["services"] or [] if s["pid"]]
-        _end(running, out)
+        _end(running, out, hangs=isinstance(error, SupervisorSilent))
     if not live.has_left(checkout):
         live.forget(checkout)
         return Stopped(names, [], [])
@@ -48,11 +48,13 @@ def stop(checkout: Checkout, out: Output) -> Stopped:
     return Stopped(names, *asyncio.run(end_leftovers(checkout, Progress(out))))
 
 
-def _end(running: live.Running, out: Output) -> None:
+def _end(running: live.Running, out: Output, *, hangs: bool) -> None:
     try:
+        if hangs:
+            raise SupervisorSilent(pid=running.pid)
         control.ask(running.socket, running.pid, {"do": "stop"}, Progress(out))
     except SupervisorSilent:
-        os.kill(running.pid, signal.SIGKILL)  # it hangs; what it has left is ended next
+        os.kill(running.pid, signal.SIGKILL)  # what it has left is ended next
     except (ConnectionError, ContractError):
         os.kill(running.pid, signal.SIGTERM)  # the signal says the same
     deadline = time.monotonic() + GOING

@@ -1,25 +1,45 @@
-"""`factory supervise`: the supervisor, in the foreground."""
+"""`factory supervise`: the supervisor, in the foreground; and what `factory start` puts into the background."""
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from factory_contract import lock
 from factory_contract.checkout import Checkout
 from factory_contract.errors import ContractError
 from factory_contract.output import Output
+from factory_contract.progress import Progress
 
 
 def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
+    try:
+        last = _supervise(checkout, args, Progress(out))
+    except ContractError as e:
+        return out.failed(e)
+    out.result(**{k: v for k, v in last.items() if k != "error"})
+    return 0
+
+
+def in_background(checkout: Checkout, args: argparse.Namespace, path: Path) -> None:
+    """Raises what keeps the first start from getting ready, when everything is down again."""
+    from factory_contract.logs import Log
+
+    log = Log(path)
+
+    class Written(Output):
+        def progress(self, text: str) -> None:
+            log.feed(f"{text.strip()}\n".encode())
+
+    _supervise(checkout, args, Progress(Written("supervise", as_json=False)))
+
+
+def _supervise(checkout: Checkout, args: argparse.Namespace, say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     with lock.held(checkout):
         # imported under the lock: it takes long enough for a `start` to put a second supervisor beside this one
         import asyncio
 
         from factory_contract.leasing import Options
-        from factory_contract.progress import Progress
         from factory_contract.supervisor import supervise
 
-        try:
-            last = asyncio.run(supervise(checkout, Options(args.port_range, args.worktree_id), Progress(out)))
-        except ContractError as e:
-            return out.failed(e)
-    out.result(**{k: v for k, v in last.items() if k != "error"})
-    return 0
+        return asyncio.run(supervise(checkout, Options(args.port_range, args.worktree_id), say))

@@ -95,6 +95,9 @@ class Project:
             self._something = False
             self._ledger.removed(self.name)
 
+    def has(self, service: str) -> bool:
+        return service in self._members
+
     def close(self) -> None:
         self._log.close()
 
