@@ -11,6 +11,9 @@ from factory_contract.ledger import Ledger
 from factory_contract.output import Output
 from factory_contract.process import Children
 
+NAMED = 20  # failures of a suite that a person is shown
+LAST = 10  # lines of its output
+
 
 def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
     return foreground.run(_run(checkout, args.suites, out))
@@ -29,17 +32,12 @@ async def _run(checkout: Checkout, names: list[str], out: Output) -> int:
     done: list[dict[str, Any]] = []
     async with Children(Ledger(checkout.ledger_file, checkout.root)) as children:
         for name in names or known:
-            out.progress(f"suite {name}")
-            done.append(
-                await suites.run(
-                    name,
-                    checkout,
-                    environment,
-                    children,
-                    echo=out.echo,
-                    begin=lambda command: out.progress(f"$ {command}"),
-                )
-            )
+
+            def begin(command: str, name: str = name) -> None:
+                out.progress(out.paint("bold", f"{name}: {command}"))
+
+            done.append(await suites.run(name, checkout, environment, children, echo=out.echo, begin=begin))
+            out.progress("")
     _show(done, out)
     bad = [suite["suite"] for suite in done if not suite["ok"]]
     if bad:
@@ -56,14 +54,24 @@ async def _run(checkout: Checkout, names: list[str], out: Output) -> int:
 
 
 def _show(done: list[dict[str, Any]], out: Output) -> None:
-    """The table for people, and the names of what failed."""
+    """A line for each suite; below it the packages that its counts are the sum of, what failed, and the last that it said."""
     width = max(len(suite["suite"]) for suite in done)
+    red = out.paint("red", "✗", sys.stdout)
     for suite in done:
         verdict = out.paint("green", "ok    ", sys.stdout) if suite["ok"] else out.paint("red", "failed", sys.stdout)
-        counts = f"{suite['passed']} passed, {suite['failed']} failed, {suite['skipped']} skipped"
-        if suite["runner"] is None:
-            counts = f"exit code {suite['exit_code']}"
+        counts = _counts(suite) if suite["runner"] else f"exit code {suite['exit_code']}"
         note = f"  ({suite['note']})" if suite["note"] else ""
         out.line(f"{suite['suite'].ljust(width)}  {verdict}  {counts}  {suite['seconds']:.1f} s{note}")
-        for failure in suite["failures"]:
-            out.line(f"  {failure['name']}: {failure['message']}")
+        for run in suite["runs"] if len(suite["runs"]) > 1 else ():
+            out.line(f"  {' '.join(filter(None, (run['where'], run['runner'])))}: {_counts(run)}")
+        for failure in suite["failures"][:NAMED]:
+            said = f": {failure['message']}" if failure["message"] else ""
+            out.line(f"  {red} {failure['name']}{said}")
+        if (more := len(suite["failures"]) - NAMED) > 0:
+            out.line(f"  … and {more} more")
+        for line in suite["tail"][-LAST:] if not suite["ok"] else ():
+            out.line(out.paint("dim", f"  | {line}", sys.stdout))
+
+
+def _counts(one: dict[str, Any]) -> str:
+    return f"{one['passed']} passed, {one['failed']} failed, {one['skipped']} skipped"

@@ -1,4 +1,6 @@
-"""What a test run has found: one small parser for each runner's own words, JUnit XML first where it was written.
+"""What a test run has found: JUnit XML where it was written, else the runner's own words, one small parser a runner.
 
-A parser has `parse(text) -> Found | None`; None says that the runner was not recognised.
+`read` takes what a command printed to a list of `Found`, `verdict` says whether that is a pass. A parser has
+`parse(text) -> list[Found]`, one for each run of its runner in the text; an empty list says that it did not run. It is asked
+only where one of its `SIGNS` is in the text, so that megabytes of an app's own words cost little.
 """

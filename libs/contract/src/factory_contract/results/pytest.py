@@ -2,26 +2,47 @@
 
 import re
 
-from factory_contract.results.found import Failure, Found
+from factory_contract.results.found import Failure, Found, runs
 
-SUMMARY = re.compile(r"^=*\s*((?:\d+ [a-z]+(?:, )?)+|no tests ran) in [\d.]+s(?: \([\d:]+\))?\s*=*$", re.MULTILINE)
-COUNT = re.compile(r"(\d+) ([a-z]+)")
+SIGNS = (" in ",)
+SUMMARY = re.compile(
+    r"^=* *((?:\d+ (?:subtests )?[a-z]+(?:, )?)+|no tests ran) in [\d.]+s(?: \([\d:]+\))? *=*$", re.MULTILINE
+)
+# with -q there is no headline, but dots; nothing that was run has no dots either
+BEGIN = re.compile(
+    r"^=+ test session starts =+$|^[.FEsxXuR]+ +\[ *\d+%\]$|^=* *(?:\d+ deselected|no tests ran) in ", re.MULTILINE
+)
+COUNT = re.compile(r"(\d+) ([a-z]+(?: [a-z]+)?)")
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - (.*))?$", re.MULTILINE)
-OURS = {"passed", "failed", "skipped", "error", "errors", "xfailed", "xpassed", "deselected", "warning", "warnings"}
+NAMES = re.compile(r"^=+ short test summary info =+$", re.MULTILINE)
+PASSED, FAILING = ("passed", "xfailed", "xpassed"), ("failed", "error", "errors")
+OTHER = (
+    "skipped",
+    "deselected",
+    "warning",
+    "warnings",
+    "rerun",
+    "subtests passed",
+    "subtests failed",
+    "subtests skipped",
+)
 
 
-def parse(text: str) -> Found | None:
-    """Several runs in one text are taken together."""
-    passed = failed = skipped = runs = 0
-    for summary in SUMMARY.finditer(text):
-        counts = {word: int(n) for n, word in COUNT.findall(summary[1])}
-        if not counts.keys() <= OURS | {"rerun", "subtests"}:
+def parse(text: str) -> list[Found]:
+    found: list[Found] = []
+    for run in runs(text, SUMMARY, BEGIN):
+        said = {word: int(n) for n, word in COUNT.findall(run.summary[1])}
+        if not said.keys() <= {*PASSED, *FAILING, *OTHER}:
             continue
-        runs += 1
-        passed += counts.get("passed", 0) + counts.get("xfailed", 0) + counts.get("xpassed", 0)
-        failed += counts.get("failed", 0) + counts.get("error", 0) + counts.get("errors", 0)
-        skipped += counts.get("skipped", 0)
-    if not runs:
-        return None
-    failures = [Failure(name, (message or "").strip()) for name, message in FAILED.findall(text)]
-    return Found("pytest", passed, failed, skipped, failures)
+        named = [match.end() for match in NAMES.finditer(run.before)]
+        failures = FAILED.findall(run.before, named[-1]) if named else []
+        found.append(
+            Found(
+                "pytest",
+                sum(said.get(word, 0) for word in PASSED),
+                sum(said.get(word, 0) for word in FAILING),
+                said.get("skipped", 0),
+                [Failure(name, message.strip()) for name, message in failures],
+            )
+        )
+    return found

@@ -1,29 +1,28 @@
-"""unittest's summary: `Ran 3 tests in 0.001s`, then `OK (skipped=1)` or `FAILED (failures=1, errors=1)`, `NO TESTS RAN`."""
+"""unittest's summary: `Ran 3 tests in 0.001s`, then `OK (skipped=1)` or `FAILED (failures=1, errors=1)`, `NO TESTS RAN`.
+
+Django's runner speaks the same.
+"""
 
 import re
 
-from factory_contract.results.found import Failure, Found
+from factory_contract.results.found import LONGEST, Failure, Found, runs
 
-RAN = re.compile(r"^Ran (\d+) tests? in [\d.]+s\s*\n\s*\n?(OK|FAILED|NO TESTS RAN)(?: \(([^)]*)\))?", re.MULTILINE)
+SIGNS = ("\nRan ",)
+SUMMARY = re.compile(r"^Ran (\d+) tests? in [\d.]+s\s*\n\s*\n?(OK|FAILED|NO TESTS RAN)(?: \(([^)]*)\))?", re.MULTILINE)
 HEAD = re.compile(r"(?:FAIL|ERROR|UNEXPECTED SUCCESS): (.+)")
 DOUBLE, SINGLE = "=" * 70, "-" * 70
 
 
-def parse(text: str) -> Found | None:
-    """Several runs in one text are taken together. Django's test runner speaks the same."""
-    text = text.replace("\r\n", "\n")
-    total = failed = skipped = runs = 0
-    for ran in RAN.finditer(text):
-        runs += 1
-        total += int(ran[1])
-        counts = dict(re.findall(r"([a-z ]+)=(\d+)", ran[3] or ""))
-        counts = {word.strip(): int(n) for word, n in counts.items()}
-        failed += counts.get("failures", 0) + counts.get("errors", 0) + counts.get("unexpected successes", 0)
-        skipped += counts.get("skipped", 0)
-    if not runs:
-        return None
-    failures = _failures(text.split("\n"))
-    return Found("unittest", max(total - failed - skipped, 0), failed, skipped, failures)
+def parse(text: str) -> list[Found]:
+    found: list[Found] = []
+    for run in runs(text, SUMMARY):
+        said = {word.strip(): int(n) for word, n in re.findall(r"([a-z ]+)=(\d+)", run.summary[3] or "")}
+        failed = said.get("failures", 0) + said.get("errors", 0) + said.get("unexpected successes", 0)
+        skipped = said.get("skipped", 0)
+        # what fails while a class or module is set up is no test that ran
+        passed = max(int(run.summary[1]) - failed - skipped, 0)
+        found.append(Found("unittest", passed, failed, skipped, _failures(run.before.split("\n"))))
+    return found
 
 
 def _failures(lines: list[str]) -> list[Failure]:
@@ -34,11 +33,12 @@ def _failures(lines: list[str]) -> list[Failure]:
         if head is None or i == 0 or lines[i - 1] != DOUBLE:
             continue
         word, begun = "", False
-        for said in lines[i + 1 :]:
+        for below in range(i + 1, len(lines)):
+            said = lines[below]
             if said == DOUBLE or (said == SINGLE and begun):
                 break
             begun = begun or said == SINGLE
             if begun and said and said != SINGLE and not said.startswith(" "):
                 word = said  # the exception's line is the last one that is not indented
-        found.append(Failure(head[1].strip(), word[:500]))
+        found.append(Failure(head[1].strip(), word[:LONGEST]))
     return found

@@ -1,0 +1,3 @@
+import { describe, expect, test } from 'bun:test'
+import { nothing } from './nowhere.js'
+test('never runs', () => nothing())

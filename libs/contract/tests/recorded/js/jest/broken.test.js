@@ -1,0 +1,2 @@
+const { nothing } = require('./nowhere.js')
+test('never runs', () => nothing())

@@ -1,0 +1,7 @@
+test('joins', () => {
+  console.log('said by the app')
+  expect('a' + 'b').toBe('ab')
+})
+test('throws', () => {
+  throw new Error('boom')
+})

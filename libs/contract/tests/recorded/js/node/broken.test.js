@@ -1,0 +1,2 @@
+const { nothing } = require('./nowhere.js')
+require('node:test').test('never runs', () => nothing())
