@@ -362,11 +362,11 @@ SELECT * FROM messages WHERE job_id = $1 ORDER BY at;
 
 -- name: behind
 -- Jobs of which a chat shows less than there is: each chat that a request came from has one status message.
-SELECT j.id, j.seq, c.chat FROM jobs j
-CROSS JOIN LATERAL (SELECT DISTINCT r.chat FROM requests r WHERE r.job_id = j.id AND r.chat IS NOT NULL) c
-LEFT JOIN messages m ON m.job_id = j.id AND m.chat = c.chat AND m.kind = 'status'
+-- Joined whole: asked once a second, of all jobs that ever were, a subquery for each took three times as long.
+SELECT j.id, j.seq, r.chat FROM jobs j JOIN requests r ON r.job_id = j.id AND r.chat IS NOT NULL
+LEFT JOIN messages m ON m.job_id = j.id AND m.chat = r.chat AND m.kind = 'status'
 WHERE coalesce(m.shown_seq, 0) < j.seq AND (j.replay_of IS NOT NULL) = $1
-  AND (m.lease_until IS NULL OR m.lease_until < now()) ORDER BY j.entered_at LIMIT 100;
+  AND (m.lease_until IS NULL OR m.lease_until < now()) GROUP BY j.id, r.chat ORDER BY j.entered_at LIMIT 100;
 
 -- name: lease_message
 -- Two notifiers never reorder edits of one message.
