@@ -808,6 +808,17 @@ def test_leave_only_closes_the_question() -> None:
     assert move == Move(to=S.READY_FOR_HUMAN_REVIEW, set={"waiting": None})
 
 
+def test_a_red_commit_before_any_pull_request_is_mended_or_ends_the_job() -> None:
+    """Left as it is it would be ready with nothing proved and nowhere to be looked at."""
+    job = example(S.TESTS_RUNNING, verify=True, work_sha="theirs", round=1)
+    assert job.pr is None
+    asked = step(job, ev.FellBack(feedback="red")).set["waiting"]
+    assert [answer for answer, _ in asked.options] == ["mend", "stop"]
+    job = msgspec.structs.replace(job, state=S.READY_FOR_HUMAN_REVIEW, waiting=asked)
+    move = step(job, ev.Answered(ask="question:red", answer="stop", by="ann"))
+    assert (move.to, [e.kind for e in move.errands]) == (S.CANCELLED, ["cleanup"])
+
+
 def test_a_green_commit_of_a_person_is_the_new_proof() -> None:
     """On the way it is proved, pushed nowhere else and reviewed like ours; then verify is over."""
     job = example(S.READY_FOR_HUMAN_REVIEW)

@@ -135,6 +135,7 @@ CASES: dict[str, list[Case]] = {
         _answer("somebody pushed, mine on top", "question:push", "mine", [S.VIDEO_RECORDED]),
         _answer("somebody pushed, theirs", "question:push", "theirs", [S.VIDEO_RECORDED]),
         _answer("a person's commit does not hold, mend it", "question:red", "mend", [S.READY_FOR_HUMAN_REVIEW]),
+        _answer("a person's commit does not hold, stop the job", "question:red", "stop", [S.READY_FOR_HUMAN_REVIEW]),
     ],
     "the forge": [
         _MERGED,

@@ -297,7 +297,8 @@ def _fell_back(job: Job, phase: Phase, event: ev.FellBack, now: datetime) -> Mov
             asks="The commit that was pushed does not hold. Shall the agent mend it?",
             since=now,
             sha=job.work_sha or "",
-            options=[["mend", "Mend it"], ["leave", "Leave it"]],
+            # left as it is it is still to be looked at in its pull request; without one there is nothing to be left
+            options=[["mend", "Mend it"], ["leave", "Leave it"] if job.pr else ["stop", "Stop the job"]],
         )
         changes = {**event.facts, "verify": False, "waiting": asks, "attempt": 1}
         return _to_ready(job, changes, errands=_unfinished(job))
@@ -507,6 +508,8 @@ def _answered(job: Job, event: ev.Answered) -> Move | None:
     match event.ask, event.answer:
         case ("gate:plan" | "gate:risk", "reject") | ("budget", "stop"):
             return _stopped(job)
+        case "question:red", "stop":
+            return _cancelled(job, close=True)
         case "question:push", "theirs":
             pull = {"pr": msgspec.structs.replace(job.pr, head=waiting.sha)} if job.pr else {}
             return _pushed(job, waiting.sha, pull)
