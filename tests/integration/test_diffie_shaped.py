@@ -199,4 +199,4 @@ def test_a_machine_without_npm_is_told_what_is_needed(checkouts: list[Checkout],
     done = subprocess.run(command, cwd=checkouts[1].root, env=bare, capture_output=True, text=True, timeout=60)
     error = json.loads(done.stdout)["error"]
     assert (done.returncode, error["code"]) == (1, "setup_failed")
-    assert "needs Node.js 20 or newer with npm" in error["log_tail"][-1]
+    assert error["hint"].startswith("npm, this repo's package manager, is not installed here")
