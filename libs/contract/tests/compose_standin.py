@@ -300,7 +300,10 @@ def create(project: str, directory: str, made: dict[str, Any], names: list[str],
             "Id": f"{abs(hash((full, time.time_ns()))):016x}", "Name": f"/{full}", "Ports": ports, "Dir": directory,
             "Cmd": ["/bin/sh", "-c", service["command"].replace("$$", "$")],
             "Env": {**env, **{f"PORT_{p['target']}": p["host"] for p in ports}},
-            "Config": {"Labels": {**service.get("labels", {}), **labels, SERVICE: name}, "Healthcheck": _healthcheck(service.get("healthcheck"))},
+            "Config": {
+                "Labels": {**service.get("labels", {}), **labels, SERVICE: name},
+                "Healthcheck": _healthcheck(service.get("healthcheck")),
+            },
             "State": {"Running": False, "Status": "created", "Pid": 0, "ExitCode": 0, "Error": ""},
         })  # fmt: skip
         print(f" Container {full}  Created", file=sys.stderr)
