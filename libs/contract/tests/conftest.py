@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
-from factory_contract import checkout, live, ports, proc, state
+from factory_contract import answers, checkout, live, ports, proc, schemas, state
 
 # a web server that starts in milliseconds: answers 200 to anything, on the port that it is given
 SERVE = """
@@ -24,6 +26,28 @@ while True:
     c, _ = s.accept()
     c.recv(4096); c.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok"); c.close()
 """
+
+
+def assert_documented(told: dict[str, Any]) -> None:
+    """What a command prints with `--json` is what docs/schemas/ says, with not a field more."""
+    _validator(told["command"] if told["command"] in answers.ANSWERS else None).validate(told)
+
+
+@cache
+def _validator(verb: str | None) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(_closed(schemas.answer(verb) if verb else schemas.failure()))
+
+
+def _closed(schema: Any) -> Any:
+    """Consumers have to bear more fields; here each of them has to be documented."""
+    if isinstance(schema, list):
+        return [_closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: part if key == "if" else _closed(part) for key, part in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        closed["additionalProperties"] = False
+    return closed
 
 
 class Repo:
@@ -61,6 +85,7 @@ class Repo:
         assert code is None or done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         told = json.loads(done.stdout)
         assert told["command"] == args[0]
+        assert_documented(told)
         return told
 
     def look(self) -> dict[str, Any]:

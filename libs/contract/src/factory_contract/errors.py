@@ -60,6 +60,40 @@ class ForeignContract(ContractError):
     hint = "Leave it as it is and write the contract into software-factory.yaml, which wins where both exist."
 
 
+# Every kind of mistake in a file: its code, and what it means.
+PROBLEMS = {
+    "yaml_syntax": "it is no YAML",
+    "not_utf8": "it is not UTF-8",
+    "empty": "there is nothing in it",
+    "too_big": "it has more than 64 KB",
+    "too_much": "it grows or nests too far when its aliases are followed",
+    "too_many_aliases": "it has more aliases than a person writes",
+    "documents": "it has a second document (`---`)",
+    "tag": "it has a tag (`!…`)",
+    "merge_key": "it has a merge key (`<<`)",
+    "duplicate_key": "a key is there twice",
+    "unknown_key": "there is no such key, or it belongs elsewhere",
+    "missing_key": "a key has to be there",
+    "wrong_type": "a value of another type is expected",
+    "wrong_value": "the type is right, the value is not",
+    "wrong_name": "a name does not match what names look like there",
+    "said_twice": "the same is said at the top and under `runtime`",
+    "unknown_service": "`depends_on`, or a Compose service, names one that is not there",
+    "cycle": "services wait for each other in a circle",
+    "port_twice": "two services have one port, by its name or by its number",
+    "port_in_env": "a port is set by `env`: two checkouts would collide on it",
+    "reserved": "a variable begins with FACTORY_",
+    "outside": "a path leads out of the repo, by its links too",
+    "no_directory": "`cwd` is no directory",
+    "compose_file": "a Compose file cannot be understood",
+    "compose_ports": "the ports of a Compose service cannot be named",
+    "host_network": "a Compose service has `network_mode: host`",
+    "two_files": "two Compose files have services of one name",
+    "scenario": "a scenario, or `login`, is wrong",
+    "unreadable": "the file cannot be read",
+}
+
+
 class Problem(ContractError):
     """{what}"""
 

@@ -14,16 +14,19 @@ PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(N
 Schema = dict[str, Any]
 
 
-class _Untitled(GenerateJsonSchema):
-    """`title: Env File` beside the key `env_file` says nothing."""
+class _ForPeople(GenerateJsonSchema):
+    """Keys in the order of the model, and no `title: Env File` beside `env_file`."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
+    def sort(self, value: Any, parent_key: str | None = None) -> Any:
+        return value
+
 
 def contract() -> Schema:
     """Of factory.yaml: every key with what it means and an example, so that an editor helps to write it."""
-    made = Contract.model_json_schema(schema_generator=_Untitled)
+    made = Contract.model_json_schema(schema_generator=_ForPeople)
     _close(made)
     return {"$schema": DIALECT, **made, "title": "factory.yaml"}
 
@@ -43,7 +46,7 @@ def _close(schema: Any) -> None:
 def answer(verb: str) -> Schema:
     """Of the object that `factory <verb> --json` prints, whether the verb succeeds or fails. More fields may come."""
     of = answers.ANSWERS[verb]
-    made = _Made()
+    made = Made()
     fields = made.fields(of)
     properties = {
         "command": {"const": verb},
@@ -69,7 +72,7 @@ def answer(verb: str) -> Schema:
 
 def failure() -> Schema:
     """Of what any command prints that has failed, also where there is no such verb."""
-    made = _Made()
+    made = Made()
     return {
         "$schema": DIALECT,
         "title": "A command that has failed",
@@ -80,7 +83,7 @@ def failure() -> Schema:
     }
 
 
-def _failing(made: "_Made") -> Schema:
+def _failing(made: "Made") -> Schema:
     return {
         "error": {**made.of(answers.Failure), "description": "why it failed"},
         "errors": {
@@ -90,7 +93,7 @@ def _failing(made: "_Made") -> Schema:
     }
 
 
-class _Made:
+class Made:
     """Schemas of types, with those of TypedDicts kept in `defs`."""
 
     def __init__(self) -> None:

@@ -79,17 +79,15 @@ def answer(words: list[str]) -> int:
 def candidates(words: list[str]) -> list[tuple[str, str]]:
     """(word, what it is), in order."""
     *before, typed = words
-    if before[-1:] == ["-C"]:
-        return [(DIRECTORIES, "")]
     at = cli.begin(before)
-    if at == len(before):
+    if before[-1:] == ["-C"]:
+        found = [(DIRECTORIES, "")]
+    elif at == len(before):
         found = [(name, verb.about) for name, verb in cli.VERBS.items()]
         found += _options(cli.parser("check"), before) if typed.startswith("-") else []
-    elif before[at] in cli.VERBS:
-        found = _of_verb(before[:at], before[at:], typed)
     else:
-        found = []
-    return [(word, about) for word, about in found if word.startswith(typed)]
+        found = _of_verb(before[:at], before[at:], typed) if before[at] in cli.VERBS else []
+    return [(word, about) for word, about in found if word.startswith(typed) or word == DIRECTORIES]
 
 
 def _of_verb(top: list[str], words: list[str], typed: str) -> list[tuple[str, str]]:
@@ -106,22 +104,30 @@ def _of_verb(top: list[str], words: list[str], typed: str) -> list[tuple[str, st
 
 
 def _options(of: argparse.ArgumentParser, given: list[str]) -> list[tuple[str, str]]:
-    """The options that were not given yet, or that may be given again."""
-    return [
-        (option, action.help or "")
+    """The options that were not given yet, or that may be given again, each by its long name."""
+    offered = [
+        (max(action.option_strings, key=len), action.help or "")
         for action in of._actions
-        for option in action.option_strings
-        if option.startswith("--") and option != "--help"
-        if option not in given or isinstance(action, argparse._AppendAction)
-    ] + [("--help", "examples")]
+        if action.option_strings and "--help" not in action.option_strings
+        if not set(action.option_strings) & set(given) or isinstance(action, argparse._AppendAction)
+    ]
+    return [*offered, ("--help", "examples")]
 
 
 def _values(action: argparse.Action, top: list[str], words: list[str]) -> list[tuple[str, str]]:
     if action.choices:
         return [(str(choice), "") for choice in action.choices]
     directory = next((top[i + 1] for i, word in enumerate(top[:-1]) if word == "-C"), ".")
-    key = {"SERVICE": "services", "SUITE": "tests"}.get(str(action.metavar))
-    return [(name, "") for name in names(Path(directory), key) if name not in words] if key else []
+    match action.metavar:
+        case "DIR":
+            return [(DIRECTORIES, "")]
+        case "SERVICE":
+            found, what = names(Path(directory), "services"), "a service"
+        case "SUITE":
+            found, what = names(Path(directory), "tests"), "a suite"
+        case _:
+            return []
+    return [(name, what) for name in found if name not in words]
 
 
 def names(directory: Path, key: str) -> list[str]:
