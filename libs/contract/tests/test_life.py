@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from factory_contract import lock
+from factory_contract import cli, entry, lock
 
 APP = """
 name: app
@@ -260,11 +260,20 @@ def test_quick_verbs_import_the_standard_library_only(make_repo: Callable[..., A
     done = repo.run(*args)
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     ours = {name for name in loaded if name.startswith("factory_contract")}
-    assert "factory_contract.cli" in ours
+    assert "factory_contract.entry" in ours
     site = {"_virtualenv", "_distutils_hack", "sitecustomize", "usercustomize"}
     others = {n.partition(".")[0] for n in loaded - ours} - set(__import__("sys").stdlib_module_names) - site
     assert {n for n in others if not n.startswith(("__editable", "_sysconfigdata"))} <= {"imported package"}
     assert not loaded & {"asyncio", "subprocess", "ssl", "yaml", "pydantic"}
+
+
+@pytest.mark.parametrize("verb", entry.USUAL)
+def test_what_needs_no_parser_is_what_the_parser_says(verb: str) -> None:
+    """A verb called in the usual way has the same arguments, whoever reads them; with an option more it is the parser's."""
+    for argv in ([verb], [verb, "--json"]):
+        assert vars(entry.usual(argv)) == vars(cli.parser(verb).parse_args(argv))
+    assert entry.usual([verb, "--help"]) is None
+    assert entry.usual(["-C", "x", verb]) is None
 
 
 def test_a_repos_own_implementation(make_repo: Callable[..., Any]) -> None:

@@ -1,16 +1,10 @@
-"""The `factory` command: its arguments, and which module answers. Nothing but the standard library until a verb needs more."""
+"""The `factory` command's arguments. Standard library only."""
 
 import argparse
-import importlib
-import io
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from factory_contract import checkout, implementation
-from factory_contract.errors import ContractError, Interrupted, MachineRefused, Usage
-from factory_contract.output import Output
+from factory_contract.errors import Usage
 
 DESCRIPTION = "Makes a repo runnable and testable, by what its factory.yaml says."
 EXAMPLES = """\
@@ -253,41 +247,3 @@ def begin(argv: Sequence[str]) -> int:
     while at < len(argv) and argv[at].startswith("-"):
         at += 2 if argv[at] == "-C" else 1
     return min(at, len(argv))
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns its exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show an arrow shows a question mark
-    at = begin(argv)
-    verb = argv[at] if at < len(argv) else None
-    out = Output(verb or "factory", as_json="--json" in argv)
-    try:
-        if verb == "completion" and argv[at + 1 : at + 2] == ["--words"]:  # a shell asks, at each press of Tab
-            return importlib.import_module("factory_contract.commands.completion").answer(argv[at + 2 :])
-        return _run(parser(verb).parse_args(argv), argv[at:], out)
-    except ContractError as e:
-        return out.failed(e)
-    except KeyboardInterrupt:
-        return out.failed(Interrupted())
-    except BrokenPipeError:  # `factory logs | head`
-        sys.stderr.close()
-        return 0
-    except OSError as e:
-        return out.failed(MachineRefused.by(e))
-
-
-def _run(args: argparse.Namespace, argv: list[str], out: Output) -> int:
-    if args.version:
-        out.line(f"factory {importlib.import_module('importlib.metadata').version('software-factory-contract')}")
-        return 0
-    module = importlib.import_module(f"factory_contract.commands.{args.command or 'guide'}")
-    if args.command in ("schema", "completion", "ps", None):
-        return module.run(args, out)
-    if args.command == "clean" and args.stale:
-        return module.stale(args, out)
-    here = checkout.find(Path(args.directory))
-    if args.command != "check":
-        implementation.take_over(here, argv)
-    return module.run(here, args, out)

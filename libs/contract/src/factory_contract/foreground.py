@@ -1,6 +1,7 @@
 """Runs asynchronous work in the foreground; SIGINT, SIGTERM and SIGHUP cut it short, so that it can end what it has started."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
             loop.add_signal_handler(sig, task.cancel)
         return await task
 
+    gc.enable()  # it may stay for long
     try:
         return asyncio.run(guarded())
     except asyncio.CancelledError:

@@ -121,19 +121,21 @@ class Children:
         deadline = self._loop.time() + grace
         if _signal_group(child.pid, by):
             await self._gone(child, deadline)
-        if left := self._members(child):
+        left = self._members(child)
+        if left:
             for pid in left:
                 _signal(pid, by)
             await self._gone(child, min(deadline, self._loop.time() + 2))
-        killed = False
+            left = self._members(child)
+        killed = bool(left)
         until = self._loop.time() + KILL
-        while left := self._members(child):
-            killed = True
+        while left:
             for pid in left:
                 _signal(pid, signal.SIGKILL)
             await self._gone(child, until)
-            if self._loop.time() >= until:
-                raise LeftBehind(pids=sorted(self._members(child)))
+            left = self._members(child)
+            if left and self._loop.time() >= until:
+                raise LeftBehind(pids=sorted(left))
         await asyncio.shield(child.exit)
         self.forget(child)
         return not killed
@@ -157,8 +159,11 @@ class Children:
             while any(proc.look(pid) for pid in members):
                 if self._loop.time() >= deadline:
                     return
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, 0.1)
+                if child.exit.done():
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 1.5, 0.1)
+                else:  # the rest goes with it, most often
+                    await asyncio.wait([child.exit], timeout=min(0.1, deadline - self._loop.time()))
 
     def _members(self, child: Child) -> set[int]:
         """The child, its session and group, everything beneath, and what of it has gone into the background."""

@@ -69,6 +69,7 @@ class Supervisor:
         self._error: dict[str, Any] | None = None
         self._since = logs.now()
         self._socket = ""
+        self._changed = False  # since the state was written down
         me = proc.look(os.getpid())
         self._started = me.started if me else ""
         self._one_at_a_time = asyncio.Lock()
@@ -152,7 +153,9 @@ class Supervisor:
             unit.launch([self.units[n] for n in needs[unit.name]])
         try:
             await asyncio.gather(*(unit.outcome for unit in to_start))
-            listeners.refuse_strangers(self._own_ports())
+            listeners.refuse_strangers(
+                self._own_ports(), [unit.child.pid for unit in self.units.values() if unit.child]
+            )
             if names is None:
                 await self._seed()
         except ContractError as e:
@@ -275,15 +278,18 @@ class Supervisor:
         return errors.tell(errors.Unhealthy(what=what, hint=found[0].hint, service=found[0].service))
 
     def changed(self, unit: Unit | None = None) -> None:
-        """Writes the state down and tells who listens."""
-        self._write()
+        """Tells who listens, and writes the state down: once for all changes of one moment."""
         if unit is not None:
             self._tell(self._event(unit))
+        if not self._changed:
+            self._changed = True
+            asyncio.get_running_loop().call_soon(self._write)
 
     def _event(self, unit: Unit) -> Event:
         return {"service": unit.name, "state": unit.state, "url": self.environment.url_of(unit.name)}
 
     def _write(self) -> None:
+        self._changed = False
         if self._deleted:
             return
         try:

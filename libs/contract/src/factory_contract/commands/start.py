@@ -1,6 +1,5 @@
 """`factory start`: puts the supervisor into the background, waits until all is ready, or leaves nothing."""
 
-import argparse
 import signal
 import time
 from typing import Any
@@ -28,7 +27,7 @@ GONE = 2.0  # seconds for the last steps of one whose socket is closed
 GOING = 60.0  # seconds until one that was told to stop is gone; its services have their own waits
 
 
-def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
+def run(checkout: Checkout, args: Any, out: Output) -> int:
     begun = time.monotonic()
     running = live.supervisor(checkout)
     already = running is not None
@@ -53,7 +52,7 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
     return 0
 
 
-def _start(checkout: Checkout, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def _start(checkout: Checkout, args: Any, progress: Progress) -> dict[str, Any]:
     """Starts a supervisor of our own; whatever goes wrong until it is ready ends it again."""
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, _interrupt)
@@ -74,7 +73,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _launch(checkout: Checkout, args: argparse.Namespace) -> Background:
+def _launch(checkout: Checkout, args: Any) -> Background:
     log = checkout.logs / "factory" / "supervisor.log"
     try:
         log.parent.mkdir(exist_ok=True)
@@ -166,7 +165,7 @@ def _gone(running: Running) -> None:
         time.sleep(0.02)
 
 
-def _refuse_other_range(checkout: Checkout, args: argparse.Namespace, running: Running) -> None:
+def _refuse_other_range(checkout: Checkout, args: Any, running: Running) -> None:
     """The ports of a running app cannot move. Raises AlreadyRunning."""
     had = state.leased(checkout)
     if not args.port_range or had is None:

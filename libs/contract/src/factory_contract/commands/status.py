@@ -1,6 +1,5 @@
 """`factory status`: what runs, and how it is. Exit code 0 only when all is ready."""
 
-import argparse
 import sys
 from typing import Any
 
@@ -10,7 +9,7 @@ from factory_contract.errors import Unhealthy
 from factory_contract.output import Output
 
 
-def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
+def run(checkout: Checkout, args: Any, out: Output) -> int:
     fields, error = live.look(checkout)
     ready = fields["state"] == "ready"
     told = {} if error is None else {"error": {k: v for k, v in error.as_dict().items() if k != "exit_code"}}

@@ -1,10 +1,9 @@
 """`factory stop`: ends everything that was started, also what a killed supervisor has left. Ports and logs stay."""
 
-import argparse
 import os
 import signal
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from factory_contract import control, live, proc
 from factory_contract.checkout import Checkout
@@ -15,7 +14,7 @@ from factory_contract.progress import Progress
 GOING = 120.0  # seconds; services have their own, shorter waits
 
 
-def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
+def run(checkout: Checkout, args: Any, out: Output) -> int:
     stopped = stop(checkout, out)
     out.result(state="stopped", **stopped._asdict())
     out.line("stopped" if any(stopped) else "nothing was running")

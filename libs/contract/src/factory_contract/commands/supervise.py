@@ -38,8 +38,10 @@ def _supervise(checkout: Checkout, args: argparse.Namespace, say: Callable[[dict
     with lock.held(checkout):
         # imported under the lock: it takes long enough for a `start` to put a second supervisor beside this one
         import asyncio
+        import gc
 
         from factory_contract.leasing import Options
         from factory_contract.supervisor import supervise
 
+        gc.enable()  # it stays
         return asyncio.run(supervise(checkout, Options(args.port_range, args.worktree_id), say))

@@ -1,6 +1,6 @@
 """`factory urls`: where the app answers; the ports are known once it was started."""
 
-import argparse
+from typing import Any
 
 from factory_contract import live
 from factory_contract.checkout import Checkout
@@ -8,7 +8,7 @@ from factory_contract.errors import NotStarted
 from factory_contract.output import Output
 
 
-def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
+def run(checkout: Checkout, args: Any, out: Output) -> int:
     fields, _ = live.look(checkout)
     if fields["supervisor"] is None and not fields["services"]:
         raise NotStarted()
