@@ -1,6 +1,7 @@
 """From the bytes of factory.yaml to a Contract, or to everything that is wrong with it, each with its place."""
 
 import os
+import re
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from factory_contract.compose import members
 from factory_contract.compose.members import Joined
 from factory_contract.document import Node
 from factory_contract.errors import ForeignContract, InvalidContract, NoContract, Problem
-from factory_contract.model import Contract, Service
+from factory_contract.model import PORT_NAME, SERVICE_NAME, SUITE_NAME, VARIABLE_NAME, Contract, Service
 
 # The root file of Warp Factories has the same name (docs.warp.dev/factories/factory-as-code); these keys are theirs alone.
 WARP_KEYS = {
@@ -35,13 +36,19 @@ WORDS = {
 }
 EXPECTED = {
     "string_type": "text",
-    "list_type": "a list",
+    "list_type": "text or a list",  # but for `login`, one stands for a list of one everywhere
     "dict_type": "a mapping of names to values",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
     "int_type": "a whole number",
     "bool_type": "true or false",
     "float_type": "a number",
+}
+NAMES = {
+    SERVICE_NAME: "at most 40 of a-z, 0-9, - and _",
+    SUITE_NAME: "at most 40 of letters, digits, `.`, `-` and `_`",
+    VARIABLE_NAME: "letters, digits and _",
+    PORT_NAME: "capital letters, digits and _ that end in _PORT",
 }
 
 
@@ -146,19 +153,26 @@ def _translated(detail: ErrorDetails, tree: Node) -> Problem:
     path = tuple(step for step in detail["loc"] if step != "[key]")
     line, column = tree.at(path)
     kind, name, given = detail["type"], str(path[-1]) if path else "the file", detail.get("input")
+    about = detail.get("ctx") or {}
     if kind == "extra_forbidden":
         hint = _belongs_to(name, path) or words.suggestion(name, _keys_at(path[:-1]))
         return Problem("unknown_key", f"`{name}` is no key here", path=path, line=line, column=column, hint=hint)
     if kind == "missing":
         return Problem("missing_key", f"`{name}` is missing", path=path, line=line, column=column)
     if kind in EXPECTED:
-        what = f"`{_dotted(path)}`: expected {EXPECTED[kind]}, got {_got(given)}"
+        expected = "a list" if path == ("login",) else EXPECTED[kind]
+        what = f"`{_dotted(path)}`: expected {expected}, got {_got(given)}"
         hint = "Quote it." if kind == "string_type" and not isinstance(given, dict | list | None) else ""
         return Problem("wrong_type", what, path=path, line=line, column=column, hint=hint)
     if detail["loc"] and detail["loc"][-1] == "[key]":
-        pattern = (detail.get("ctx") or {}).get("pattern", "")
-        what = f"`{name}` is no valid name here (it has to match {pattern})"
+        what = f"`{name}` is no valid name here: expected {NAMES.get(str(about.get('pattern')), 'another')}"
         return Problem("wrong_name", what, path=path, line=line, column=column)
+    if kind == "literal_error":
+        known = re.findall(r"'([^']+)'", str(about.get("expected")))
+        what = f"`{_dotted(path)}`: expected one of {', '.join(known)}, got {_got(given)}"
+        return Problem(
+            "wrong_value", what, path=path, line=line, column=column, hint=words.suggestion(str(given), known)
+        )
     return Problem("wrong_value", f"`{_dotted(path)}`: {detail['msg']}", path=path, line=line, column=column)
 
 

@@ -9,6 +9,11 @@ from pydantic_core import PydanticCustomError
 
 from factory_contract import words
 
+SERVICE_NAME = r"^[a-z0-9][a-z0-9_-]{0,39}$"
+SUITE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"
+VARIABLE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+PORT_NAME = r"^[A-Z][A-Z0-9_]*_PORT$"
+
 
 def _wrong(what: str) -> PydanticCustomError:
     return PydanticCustomError("wrong_value", "{what}", {"what": what})
@@ -95,10 +100,10 @@ Commands = Annotated[list[Command], BeforeValidator(_one_or_many, json_schema_in
 RepoPath = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
 RepoPaths = Annotated[list[RepoPath], BeforeValidator(_one_or_many, json_schema_input_type=str | list[str])]
 Duration = Annotated[float, BeforeValidator(_duration, json_schema_input_type=float | str)]
-ServiceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
-SuiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$")]
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-PortName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*_PORT$")]
+ServiceName = Annotated[str, Field(pattern=SERVICE_NAME)]
+SuiteName = Annotated[str, Field(pattern=SUITE_NAME)]
+VariableName = Annotated[str, Field(pattern=VARIABLE_NAME)]
+PortName = Annotated[str, Field(pattern=PORT_NAME)]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
 Env = Annotated[
     dict[VariableName, str], BeforeValidator(_env, json_schema_input_type=dict[str, str | float | bool | None])

@@ -48,7 +48,10 @@ class Output:
             told = tell(error)
             del told["exit_code"]
             more = {"errors": told.pop("errors")} if "errors" in told else {}
-            print(json.dumps({"command": self.command, "ok": False, **fields, "error": told, **more}, indent=1))
+            try:
+                print(json.dumps({"command": self.command, "ok": False, **fields, "error": told, **more}, indent=1))
+            except BrokenPipeError:
+                pass  # nobody reads to the end
         else:
             self.explain(error)
         return error.exit_code
@@ -58,7 +61,7 @@ class Output:
         told = tell(error)
         for problem in told.get("errors", []):
             place = f"{problem['file']}:{problem['line']}:{problem['column']}"
-            hint = f" {self.dim(problem['hint'])}" if problem["hint"] else ""
+            hint = f". {self.dim(problem['hint'])}" if problem["hint"] else ""
             self.progress(f"{place}: {self.paint('red', 'error')}: {problem['message']}{hint}")
         if "errors" in told:
             return
