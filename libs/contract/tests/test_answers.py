@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory_contract import answers, cli, errors
+from factory_contract import answers, cli, entry, errors
 
 APP = """
 name: a
@@ -129,7 +129,7 @@ def test_verbs_answers_and_errors_are_complete() -> None:
 def test_help_has_examples_that_can_be_parsed(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`--help` of every verb shows examples, and each of them is a command line that exists."""
     with pytest.raises(SystemExit) as e:
-        cli.main([verb, "--help"])
+        entry.main([verb, "--help"])
     shown = capsys.readouterr().out
     assert e.value.code == 0 and "examples:" in shown
     for example, _ in cli.VERBS[verb].examples:
