@@ -28,12 +28,26 @@ class Parser(argparse.ArgumentParser):
         raise Usage(problem=message, hint=f"{self.format_usage().strip()}")
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number of lines, got {text!r}")
+    return int(text)
+
+
+def _id(text: str) -> str:
+    if not any(character.isascii() and character.isalnum() for character in text):
+        raise argparse.ArgumentTypeError(f"expected letters and digits, got {text!r}")
+    return text
+
+
 # Metavars say what a value is, also for shell completion: DIR, SERVICE and SUITE are completed by name.
 
 
 def _ports(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--port-range", metavar="LO-HI", help="lease ports from this range; LO alone is its begin")
-    verb.add_argument("--worktree-id", metavar="ID", help="the name of this checkout in host names and ledgers")
+    verb.add_argument(
+        "--worktree-id", metavar="ID", type=_id, help="the name of this checkout in host names and ledgers"
+    )
 
 
 def _start(verb: argparse.ArgumentParser) -> None:
@@ -56,7 +70,7 @@ def _artifacts(verb: argparse.ArgumentParser) -> None:
 
 def _logs(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--service", action="append", metavar="SERVICE", help="only this service (again for more)")
-    verb.add_argument("--tail", type=int, metavar="N", help="only the last N lines")
+    verb.add_argument("--tail", type=_count, metavar="N", help="only the last N lines")
     verb.add_argument("--follow", "-f", action="store_true", help="go on with what comes")
     verb.add_argument("--grep", metavar="REGEX", help="only lines that match")
     verb.add_argument("--since", metavar="5m", help="only lines that are not older")
