@@ -2,7 +2,7 @@
 
 import argparse
 
-from factory_contract import check
+from factory_contract import answers, check
 from factory_contract.checkout import Checkout
 from factory_contract.output import Output
 
@@ -13,13 +13,15 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
     assert checkout.contract is not None
     services, suites = list(contract.services), list(contract.tests)
     out.result(
-        file=checkout.contract.name,
-        name=contract.name,
-        services=services,
-        ports=loaded.ports,
-        suites=suites,
-        missing=loaded.compose.missing,
-        contract=contract.model_dump(by_alias=True),
+        **answers.Check(
+            file=checkout.contract.name,
+            name=contract.name,
+            services=services,
+            ports=loaded.ports,
+            suites=suites,
+            missing=loaded.compose.missing,
+            contract=contract.model_dump(by_alias=True),
+        )
     )
     out.line(f"{checkout.contract.name} is valid: {contract.name}")
     out.line(f"  services  {', '.join(services) or '-'}")

@@ -3,7 +3,7 @@
 import argparse
 import shutil
 
-from factory_contract import copies, foreground, leasing, steps
+from factory_contract import answers, copies, foreground, leasing, steps
 from factory_contract.checkout import Checkout
 from factory_contract.environment import Environment
 from factory_contract.errors import SetupFailed
@@ -42,11 +42,11 @@ async def _run(checkout: Checkout, out: Output) -> int:
             )
     finally:
         log.close()
-    fields = {
-        "steps": [{**step._asdict(), "log": str(log.path)} for step in done],
-        "copied": copied.brought,
-        "missing": copied.missing,
-    }
+    fields = answers.Setup(
+        steps=[answers.Step(**step._asdict(), log=str(log.path)) for step in done],
+        copied=copied.brought,
+        missing=copied.missing,
+    )
     if done and done[-1].exit_code != 0:
         error = SetupFailed(
             command=done[-1].command,
