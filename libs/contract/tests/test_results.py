@@ -358,9 +358,9 @@ def test_what_an_app_prints_takes_no_failure_away(fake: str, real: str) -> None:
 @runner.mark.parametrize(
     ("runs", "exit_code", "ok", "note"),
     [
-        ([], 0, True, "no test results were recognised in what it printed: judged by its exit code alone"),
-        ([], 2, False, "no test results were recognised in what it printed: judged by its exit code alone"),
-        ([], 127, False, "a command was not found (exit code 127): what it needs is not installed"),
+        ([], 0, True, "no test results in its output: judged by its exit code alone"),
+        ([], 2, False, "no test results in its output: judged by its exit code alone"),
+        ([], 127, False, "a command was not found: what it needs is not installed"),
         ([Found("jest", 3, 0, 1, [])], 0, True, ""),
         ([Found("jest", 0, 0, 0, [])], 0, False, "it ran no test"),
         ([Found("jest", 0, 0, 4, [])], 0, False, "it ran no test (4 skipped)"),

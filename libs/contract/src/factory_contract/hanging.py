@@ -12,7 +12,7 @@ from collections.abc import Callable
 from factory_contract import proc
 
 SILENT = 120.0  # seconds; a second program that runs beside the runner is likely to say something in that time
-MARGIN = 0.25  # seconds; what is read of a command was written a little earlier
+MARGIN = 0.02  # seconds; the kernel dates processes by hundredths
 LOOK = 1.0
 # vitest, mocha, jest
 WATCHING = re.compile(

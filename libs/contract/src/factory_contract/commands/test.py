@@ -63,15 +63,18 @@ def _show(done: list[dict[str, Any]], out: Output) -> None:
         note = f"  ({suite['note']})" if suite["note"] else ""
         out.line(f"{suite['suite'].ljust(width)}  {verdict}  {counts}  {suite['seconds']:.1f} s{note}")
         for run in suite["runs"] if len(suite["runs"]) > 1 else ():
-            out.line(f"  {' '.join(filter(None, (run['where'], run['runner'])))}: {_counts(run)}")
+            place = f"{run['where']} ({run['runner']})" if run["where"] else run["runner"]
+            out.line(f"  {place}: {_counts(run)}")
         for failure in suite["failures"][:NAMED]:
             said = f": {failure['message']}" if failure["message"] else ""
             out.line(f"  {red} {failure['name']}{said}")
         if (more := len(suite["failures"]) - NAMED) > 0:
             out.line(f"  … and {more} more")
-        for line in suite["tail"][-LAST:] if not suite["ok"] else ():
+        said = [line for line in suite["tail"] if line.strip()]
+        for line in said[-LAST:] if not suite["ok"] else ():
             out.line(out.paint("dim", f"  | {line}", sys.stdout))
 
 
 def _counts(one: dict[str, Any]) -> str:
-    return f"{one['passed']} passed, {one['failed']} failed, {one['skipped']} skipped"
+    told = [f"{one[what]} {what}" for what in ("passed", "failed", "skipped") if one[what]]
+    return ", ".join(told) or "no test"

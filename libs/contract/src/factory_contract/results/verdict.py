@@ -27,9 +27,9 @@ def of(runs: Sequence[Found], exit_code: int, hung: str = "") -> Verdict:
     good = exit_code == 0
     ran, failed, skipped = (sum(getattr(run, what) for run in runs) for what in ("ran", "failed", "skipped"))
     if exit_code == NOT_FOUND:
-        return Verdict(False, "a command was not found (exit code 127): what it needs is not installed")
+        return Verdict(False, "a command was not found: what it needs is not installed")
     if not runs:
-        return Verdict(good, "no test results were recognised in what it printed: judged by its exit code alone")
+        return Verdict(good, "no test results in its output: judged by its exit code alone")
     if ran == 0:
         return Verdict(False, f"it ran no test ({skipped} skipped)" if skipped else "it ran no test")
     if failed:
