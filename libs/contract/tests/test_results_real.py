@@ -72,7 +72,7 @@ def project(make_repo: Callable[..., Any], node_modules: Path) -> Any:
     return repo
 
 
-def tested(project: Any) -> list[dict[str, Any]]:
+def ran(project: Any) -> list[dict[str, Any]]:
     """The suites, some of which fail."""
     done = project.run("test", "--json", timeout=240)
     assert done.returncode == 1, done.stderr
@@ -82,7 +82,7 @@ def tested(project: Any) -> list[dict[str, Any]]:
 def test_all_runners_of_a_workspace(project: Any) -> None:
     """`npm test --workspaces`: counts by package and runner, added up; every failed test with its name and message."""
     project.contract("name: a\ntests: {all: npm test --workspaces}\n")
-    (suite,) = tested(project)
+    (suite,) = ran(project)
     runs = {run["where"]: (run["runner"], run["passed"], run["failed"], run["skipped"]) for run in suite["runs"]}
     assert runs == {
         "bun": ("bun", 3, 3, 2),
@@ -123,7 +123,7 @@ tests:
   hidden: cd jest && jest math || true
   threshold: cd jest && jest text -t joins; exit 9
 """)
-    found = {suite["suite"]: suite for suite in tested(project)}
+    found = {suite["suite"]: suite for suite in ran(project)}
     counts = {name: (s["runner"], s["passed"], s["failed"], s["skipped"]) for name, s in found.items()}
     assert counts == {
         "node": ("junit", 2, 1, 2),
