@@ -286,6 +286,15 @@ def test_junit() -> None:
     assert junit.parse(JUNIT) == Found("junit", 1, 2, 1, failures)
 
 
+def test_junit_of_phpunit() -> None:
+    """It repeats names in messages, and writes an error for a test without assertions that it has passed."""
+    text = """<testsuites><testsuite name="x">
+<testcase name="testA" classname="T"><failure type="F">T::testA\nFailed asserting that 2 is 3.\n\n/x.php:9</failure></testcase>
+<testcase name="testB" classname="T"><error type="PHPUnit\\Framework\\RiskyTestError">T::testB\nRisky</error></testcase>
+</testsuite></testsuites>"""
+    assert junit.parse(text) == Found("junit", 1, 1, 0, [Failure("T.testA", "Failed asserting that 2 is 3.")])
+
+
 @runner.mark.parametrize(
     "text",
     [
