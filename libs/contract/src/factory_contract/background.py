@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -86,6 +85,8 @@ def _become(
         code = error.exit_code
         _tell(tell(error))
     except BaseException:  # whatever it is, this process never becomes its parent again  # noqa: BLE001
+        import traceback
+
         traceback.print_exc()
     finally:
         os._exit(code)

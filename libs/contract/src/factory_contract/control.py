@@ -25,15 +25,14 @@ Progress = Callable[[dict[str, Any]], None]
 
 def socket_path(root: Path) -> Path:
     """Where the socket of the checkout at `root` belongs: short, whatever the checkout's own path. Raises SocketDirectory."""
-    import tempfile
-
     name = f"{checkouts.digest(root)[:16]}.sock"
-    for parent in (tempfile.gettempdir(), "/tmp"):
+    path = Path()
+    for parent in (os.environ.get("TMPDIR", ""), "/tmp"):
         path = Path(parent) / f"software-factory-{os.getuid()}" / name
-        if len(os.fsencode(path)) < LONGEST_PATH:
-            _make_private(path.parent)
-            return path
-    raise SocketDirectory(directory=tempfile.gettempdir())
+        if parent and len(os.fsencode(path)) < LONGEST_PATH and path.parent.parent.is_dir():
+            break
+    _make_private(path.parent)
+    return path
 
 
 def _make_private(directory: Path) -> None:

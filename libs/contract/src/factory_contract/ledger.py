@@ -3,15 +3,20 @@
 One JSON object a line in `.software-factory/ledger.jsonl`. Standard library only: `status` reads it when a supervisor is gone.
 """
 
+import fcntl
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from factory_contract import proc
 from factory_contract.errors import StateUnwritable
 
+LONG = 64 * 1024  # bytes
+LASTING = ("environment", "compose", "removed")  # kinds of what outlives the machine's start
 MARK = "FACTORY_ROOT"  # the variable by which a process says of which checkout it is
 
 
@@ -61,10 +66,39 @@ class Ledger:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         line = {"at": stamp, "run": self._run, "kind": kind, **what}
         try:
-            with self._path.open("a") as f:
+            with _locked(self._path, "a") as f:
                 f.write(json.dumps(line) + "\n")
         except OSError as e:
             raise StateUnwritable(file=str(self._path), why=e.strerror) from e
+
+
+def tidy(path: Path, root: Path) -> None:
+    """Drops what tells nothing any more, so that a ledger does not grow with every start. Where nothing is left running."""
+    try:
+        if path.stat().st_size < LONG:
+            return
+        with _locked(path, "r") as f:
+            lines = _objects(f.read())
+            made = {str(line.get("run")) for line in lines if line.get("kind") == "compose"}
+            told = [line for line in lines if str(line.get("run")) in made and line.get("kind") in LASTING]
+            living = _writers(lines, root).living
+            kept = [line for line in lines if line in told or str(line.get("run")) in living]
+            fresh = path.with_name(f"{path.name}.{os.getpid()}")
+            fresh.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            fresh.replace(path)  # under the lock of the old one, which writers take first
+    except OSError:
+        pass  # then it stays as it is
+
+
+@contextmanager
+def _locked(path: Path, mode: str) -> Iterator[IO[str]]:
+    """The ledger, for one process at a time; the file that is there, not one that `tidy` has just replaced."""
+    while True:
+        with path.open(mode) as f:
+            fcntl.flock(f, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(os.fstat(f.fileno()), path.stat()):
+                yield f
+                return
 
 
 class Project(NamedTuple):
@@ -84,20 +118,34 @@ class Left(NamedTuple):
 
 def read(path: Path, root: Path) -> Left:
     """What nobody has crossed out. What was written for another checkout, or before the machine's last start, tells nothing."""
-    boot = proc.boot_id()
+    lines = _lines(path)
+    writers = _writers(lines, root)
     entries: dict[tuple[str, int], Entry] = {}
-    writers: dict[str, tuple[int, str]] = {}
-    for line in _lines(path):
+    for line in lines:
         kind, run = line.get("kind"), str(line.get("run"))
-        if kind == "environment" and (line.get("root"), line.get("boot")) == (str(root), boot):
-            writers[run] = (line["pid"], line["started"])
-        elif kind == "process" and run in writers:
+        if kind == "process" and run in writers.all:
             entries[run, line["n"]] = Entry(line["owner"], line["pid"], line.get("started", ""))
         elif kind == "ended":
             entries.pop((run, line["n"]), None)
-    living = {run for run, (pid, started) in writers.items() if proc.alive(pid, started)}
-    left = [entry for (run, _), entry in entries.items() if run not in living]
-    return Left(left, [writers[run][0] for run in living])
+    left = [entry for (run, _), entry in entries.items() if run not in writers.living]
+    return Left(left, list(writers.living.values()))
+
+
+class _Writers(NamedTuple):
+    """Who has written since the machine's start, by their runs: all of them, and the pids of those that live."""
+
+    all: set[str]
+    living: dict[str, int]
+
+
+def _writers(lines: list[dict[str, Any]], root: Path) -> _Writers:
+    boot = proc.boot_id()
+    found = {
+        str(line.get("run")): (line["pid"], line["started"])
+        for line in lines
+        if line.get("kind") == "environment" and (line.get("root"), line.get("boot")) == (str(root), boot)
+    }
+    return _Writers(set(found), {run: pid for run, (pid, started) in found.items() if proc.alive(pid, started)})
 
 
 def projects(path: Path, root: Path) -> list[Project]:
@@ -142,9 +190,12 @@ def kept(writers: list[int], table: dict[int, proc.Seen]) -> set[int]:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     try:
-        text = path.read_text()
+        return _objects(path.read_text())
     except OSError:
         return []
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
     found = []
     for line in text.splitlines():
         try:

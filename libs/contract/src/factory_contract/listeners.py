@@ -8,7 +8,7 @@ from typing import NamedTuple
 from factory_contract import proc
 from factory_contract.errors import ForeignListener
 
-LISTEN = "0A"
+LISTEN = " 0A "
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
@@ -22,16 +22,18 @@ class Listener(NamedTuple):
 
 def on(ports: Iterable[int]) -> list[Listener]:
     """The sockets that listen on `ports`, on any address."""
-    wanted = set(ports)
+    wanted = {f":{port:04X}": port for port in ports}
     found = []
-    for table in TABLES if proc.LINUX else ():
+    for table in TABLES if proc.LINUX and wanted else ():
         try:
-            lines = table.read_text().splitlines()[1:]
+            lines = table.read_text().splitlines()
         except OSError:  # no IPv6 in this kernel
             continue
-        for fields in map(str.split, lines):
-            port = int(fields[1].rpartition(":")[2], 16)
-            if fields[3] == LISTEN and port in wanted:
+        for line in lines:
+            if LISTEN not in line:  # most are connections that have ended
+                continue
+            fields = line.split()
+            if fields[3] == LISTEN.strip() and (port := wanted.get(fields[1][-5:])):
                 found.append(Listener(port, fields[9], int(fields[7])))
     return found
 

@@ -5,21 +5,18 @@ into the background stays beneath it and can be found. Nothing else in this proc
 """
 
 import asyncio
-import ctypes
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from factory_contract import proc
-from factory_contract.errors import CannotStart, LeftBehind
+from factory_contract import proc, session
+from factory_contract.errors import LeftBehind
 from factory_contract.ledger import Ledger
+from factory_contract.session import Begun
 
-PR_SET_CHILD_SUBREAPER = 36
 DRAIN = 1.0  # seconds that output is read on after the end: something in the background may hold the pipe for ever
 KILL = 5.0  # seconds that SIGKILL gets; only a process in an uninterruptible wait needs more
 CHUNK = 65536
@@ -28,13 +25,12 @@ CHUNK = 65536
 class Child:
     """One child. `exit` is its exit code, as a shell counts: 128 + n for signal n."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], owner: str, key: int | None, host: str) -> None:
-        self.popen, self.owner, self.key, self.host = popen, owner, key, host
-        self.pid = popen.pid
-        seen = proc.look(popen.pid)
-        self.started = seen.started if seen else ""
+    def __init__(self, begun: Begun) -> None:
+        self.popen, self.key, self.started = begun
+        self.pid = self.popen.pid
+        self.host = ""  # the FACTORY_HOST by which what has gone into the background is known
         self.exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.pipes = [pipe for pipe in (popen.stdout, popen.stderr) if pipe is not None]
+        self.pipes = [pipe for pipe in (self.popen.stdout, self.popen.stderr) if pipe is not None]
         self.unread = len(self.pipes)  # of them have not come to their end
         self.drained = asyncio.Event()
 
@@ -50,16 +46,21 @@ class Child:
 
 
 class Children:
-    """All children of this process. Use as `async with`; leaving ends what is left."""
+    """All children of this process. Use as `async with`; leaving ends what is left.
 
-    def __init__(self, ledger: Ledger | None = None) -> None:
+    begun: by owner, what was started before: it is taken up by the `spawn` that would start it.
+    """
+
+    def __init__(self, ledger: Ledger | None = None, begun: Mapping[str, Begun] | None = None) -> None:
         self._ledger = ledger
         self._loop = asyncio.get_running_loop()
-        self._living: dict[int, Child] = {}
+        self._begun = {owner: Child(process) for owner, process in (begun or {}).items()}
+        self._living = {child.pid: child for child in self._begun.values()}
 
     async def __aenter__(self) -> "Children":
-        _become_subreaper()
+        session.become_subreaper()
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        self._reap()  # who has ended before the signal could be heard
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -88,26 +89,16 @@ class Children:
         beside: it comes and goes beside a service, as probes and `stop` commands do. All others are written into the ledger
         first, and what goes into the background with their FACTORY_HOST is theirs.
         """
-        key = self._ledger.intend(owner, command) if self._ledger and not beside else None
-        try:
-            popen = subprocess.Popen(
-                ["/bin/sh", "-c", command],
-                stdin=subprocess.PIPE if stays else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT if errors is None else subprocess.PIPE,
-                cwd=cwd,
-                env=dict(env),
-                start_new_session=True,
-                bufsize=0,
+        child = None if beside else self._begun.pop(owner, None)
+        if child is None:
+            ledger = None if beside else self._ledger
+            child = Child(
+                session.begin(
+                    command, owner=owner, env=env, cwd=cwd, stays=stays, apart=errors is not None, ledger=ledger
+                )
             )
-        except OSError as e:  # the directory is gone, or there are too many processes
-            if self._ledger and key:
-                self._ledger.ended(key)
-            raise CannotStart(command=command, why=f"{e.strerror}: {e.filename or cwd}") from e
-        child = Child(popen, owner, key, env.get("FACTORY_HOST", "") if not beside else "")
-        self._living[child.pid] = child
-        if self._ledger and key:
-            self._ledger.started(key, owner, child.pid, child.started)
+            self._living[child.pid] = child
+        child.host = "" if beside else env.get("FACTORY_HOST", "")
         for pipe, heard in zip(child.pipes, (output, errors or output), strict=False):
             self._read(child, pipe, heard)
         return child
@@ -247,9 +238,3 @@ def _signal_group(leader: int, by: signal.Signals) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
-
-
-def _become_subreaper() -> None:
-    """What our children leave behind becomes ours instead of init's. Linux only; elsewhere groups have to do."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -41,20 +41,28 @@ class Remembered(NamedTuple):
     compose: NoCompose
 
 
+def known(checkout: Checkout) -> Remembered | None:
+    """The contract, if it is remembered."""
+    key = _key(checkout)
+    had = state.read(checkout.state_dir / FILE) if key is not None else None
+    if had is None or had.get("key") != key:
+        return None
+    return Remembered(_objects(had["contract"]), had["ports"], NoCompose({}, {}, []))
+
+
 def load(checkout: Checkout) -> "Loaded | Remembered":
     """The checkout's contract, valid. Raises what `check.load` does."""
-    path = checkout.state_dir / FILE
-    key = _key(checkout)
-    had = state.read(path) if key is not None else None
-    if had is not None and had.get("key") == key:
-        return Remembered(_objects(had["contract"]), had["ports"], NoCompose({}, {}, []))
+    if (had := known(checkout)) is not None:
+        return had
     from factory_contract import check
 
-    loaded = check.load(checkout)
+    loaded, key = check.load(checkout), _key(checkout)
     if key is not None and not (loaded.compose.files or loaded.compose.missing):
         try:
             checkout.make_state_dir()
-            state.write(path, {"key": key, "ports": loaded.ports, "contract": _plain(loaded.contract)})
+            state.write(
+                checkout.state_dir / FILE, {"key": key, "ports": loaded.ports, "contract": _plain(loaded.contract)}
+            )
         except StateUnwritable:
             pass  # then it is read again
     return loaded

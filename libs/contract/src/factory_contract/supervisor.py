@@ -31,6 +31,7 @@ from factory_contract import (
 from factory_contract.checkout import Checkout, slug
 from factory_contract.environment import Environment
 from factory_contract.errors import ContractError
+from factory_contract.headstart import Head
 from factory_contract.leasing import Options
 from factory_contract.ledger import Ledger
 from factory_contract.logs import Log
@@ -54,7 +55,13 @@ class Supervisor:
     """Brings services up, keeps them, takes them down. `say` gets every change, as `progress` on the control socket does."""
 
     def __init__(
-        self, checkout: Checkout, options: Options, children: Children, book: Ledger, say: Callable[[Event], None]
+        self,
+        checkout: Checkout,
+        options: Options,
+        children: Children,
+        book: Ledger,
+        say: Callable[[Event], None],
+        head: Head | None = None,
     ) -> None:
         self.children = children
         self.checkout = checkout
@@ -62,7 +69,8 @@ class Supervisor:
         self.projects: dict[str, Project] = {}  # by Compose file
         self.environment: Environment = None  # pyright: ignore[reportAttributeAccessIssue]  # set by `adopt`, before any use
         self._options, self._ledger = options, book
-        self._leases = ports.Leases(checkout)
+        self._head = head
+        self._leases = head.leases if head is not None else ports.Leases(checkout)
         self._record: int | None = None  # the lock on it
         self._listeners: list[Callable[[Event], None]] = [say]
         self._phase = "starting"
@@ -80,11 +88,14 @@ class Supervisor:
 
     # --- the contract -------------------------------------------------------------------------------------------------
 
-    def adopt(self, loaded: "Loaded | Remembered") -> None:
-        """Takes a version of the contract: its ports, its environment, a unit for each service. Nothing may be running."""
+    def adopt(self, loaded: "Loaded | Remembered", environment: Environment | None = None) -> None:
+        """Takes a version of the contract: its ports, its environment, a unit for each service. Nothing may be running.
+
+        environment: if it was made already.
+        """
         for path in loaded.compose.missing:
             raise errors.ComposeFileMissing(file=path, service=loaded.compose.of(path)[0])
-        self.environment = leasing.lease(self.checkout, loaded, self._options, self._leases)
+        self.environment = environment or leasing.lease(self.checkout, loaded, self._options, self._leases)
         for name, port in self.environment.ports.items():
             self._ledger.made("port", name=name, port=port)
         self._close()
@@ -405,7 +416,7 @@ class Supervisor:
                 answers.discard(task)
 
         try:
-            self.adopt(remembered.load(self.checkout))  # before anybody asks: it is long work in one piece
+            self._adopt_first()  # before anybody asks: it is long work in one piece
             path = control.socket_path(self.checkout.root)
             self._ledger.made("socket", path=str(path))
         except ContractError as e:
@@ -427,6 +438,13 @@ class Supervisor:
                     await asyncio.wait(answers, timeout=GOODBYE)
                 for task in answers:
                     task.cancel()
+
+    def _adopt_first(self) -> None:
+        head, self._head = self._head, None
+        if head is None:
+            self.adopt(remembered.load(self.checkout))
+        else:
+            self.adopt(head.loaded, head.environment)
 
     async def _watch(self) -> None:
         """A checkout that nobody can see any more cannot be stopped by name, so it stops itself."""
@@ -486,21 +504,25 @@ class Supervisor:
         self._write()
 
 
-async def supervise(checkout: Checkout, options: Options, say: Callable[[Event], None]) -> dict[str, Any]:
+async def supervise(
+    checkout: Checkout, options: Options, say: Callable[[Event], None], head: Head | None = None
+) -> dict[str, Any]:
     """Supervises the checkout in the foreground until a signal or `stop`; returns the last snapshot. The lock has to be held.
 
     Raises whatever keeps the first start from getting ready, when everything is down again.
     """
-    await end_leftovers(checkout, say)
+    if head is None:
+        await end_leftovers(checkout, say)
+        ledger.tidy(checkout.ledger_file, checkout.root)
     before = live.projects(checkout)
     known = ledger.projects(checkout.ledger_file, checkout.root)
-    book = Ledger(checkout.ledger_file, checkout.root)
+    book = head.ledger if head is not None else Ledger(checkout.ledger_file, checkout.root)
     for project in before:
         if project not in known:  # of a checkout that has moved: `clean` has to find their volumes
             book.made("compose", project=project.name, docker=project.docker)
             book.removed(project.name)
-    async with Children(book) as children:
-        supervisor = Supervisor(checkout, options, children, book, say)
+    async with Children(book, head.begun if head is not None else None) as children:
+        supervisor = Supervisor(checkout, options, children, book, say, head)
         await supervisor.run()
         return supervisor.snapshot()
 
