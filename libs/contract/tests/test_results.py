@@ -271,6 +271,15 @@ def test_last_lines(parser: ModuleType, text: str, counts: tuple[int, int, int])
     assert counted(found) == counts
 
 
+def test_runs_of_node_one_after_another() -> None:
+    """Each has its own failures, in both forms; without a place the titles are the name."""
+    text = (RECORDED / "node-20-spec.txt").read_text() * 2 + (RECORDED / "node-20-tap.txt").read_text()
+    assert [len(f.failures) for f in node.parse(text)] == [3, 3, 3]
+    tap = "    # Subtest: s\n    not ok 1 - x\n# Subtest: math\n    # Subtest: adds\n    not ok 1 - adds\n      ---\n      ...\n"
+    (found,) = node.parse(tap + NODE.replace("ℹ", "#").replace("fail 0", "fail 1") + "\n")
+    assert "math > adds" in [failure.name for failure in found.failures]
+
+
 def test_file_that_does_not_load() -> None:
     """RSpec counts such files apart from examples."""
     text = "An error occurred while loading ./spec/a_spec.rb.\nFailure/Error: nothing()\n\nNoMethodError:\n  undefined method `nothing'\n"

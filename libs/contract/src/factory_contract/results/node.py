@@ -1,6 +1,7 @@
 """The runner that comes with node: its eight last lines, marked `ℹ` (spec) or `#` (TAP), and what failed in either form."""
 
 import re
+from pathlib import PurePath
 
 from factory_contract.results.found import NEAR, Failure, Found, gist, runs
 
@@ -22,8 +23,9 @@ def parse(text: str) -> list[Found]:
     for run in runs(text, SUMMARY):
         said = {word: int(n) for word, n in run.summary.groupdict().items() if word != "mark"}
         tap = run.summary["mark"] == "#"
-        failures = _of_tap(run.before.split("\n")) if tap else _of_spec(run.after.split("\n"))
         failed = said["failed"] + said["cancelled"]
+        # the list has no end: the next run may stand behind it
+        failures = _of_tap(run.before.split("\n")) if tap else _of_spec(run.after.split("\n"))[:failed]
         found.append(Found("node", said["passed"], failed, said["skipped"] + said["todo"], failures))
     return found
 
@@ -79,5 +81,6 @@ def _of_spec(lines: list[str]) -> list[Failure]:
 
 def _name(file: str, titles: list[str]) -> str:
     """`file > suite > test`; a file that failed as a whole has itself as its title."""
-    title = titles[0]
-    return title if file.endswith(title) or title.endswith(file) else " > ".join([file, *titles])
+    if len(titles) == 1 and PurePath(file).name == PurePath(titles[0]).name:
+        return titles[0]
+    return " > ".join(filter(None, [file, *titles]))
