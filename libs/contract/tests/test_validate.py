@@ -110,16 +110,28 @@ def test_no_chromium_on_this_machine(make_repo: Callable[..., Any], tmp_path: Pa
     assert "FACTORY_CHROMIUM" in repo.json("validate", code=4)["error"]["message"]
 
 
-def test_scenarios_that_cannot_be_read(make_repo: Callable[..., Any], tmp_path: Path) -> None:
-    """Every problem with its place; a link out of the repo is not followed."""
-    repo = make_repo(APP)
-    repo.write("page.py", PAGE)
-    repo.json("start")
-    repo.write(".software-factory/scenarios.yaml", "scenarios:\n  - name: x\n    steps: [{gotoo: /}]\n")
-    told = repo.json("validate", code=2)
-    assert told["error"]["code"] == "invalid_scenarios"
-    assert (told["errors"][0]["file"], told["errors"][0]["line"]) == (".software-factory/scenarios.yaml", 3)
+def test_scenarios_and_logins_that_cannot_be_read(make_repo: Callable[..., Any], tmp_path: Path) -> None:
+    """`check` says so too: every problem with its place, those of the login in factory.yaml; no link is followed out."""
+    repo = make_repo(APP + "validation: {scenarios: e2e.yaml}\n")
+    assert repo.json("check", code=2)["errors"][0]["code"] == "unreadable"
+    repo.write("e2e.yaml", SCENARIOS)
+    assert repo.json("check")["scenarios"] == ["The visitor is greeted", "A stranger is greeted"]
+    repo.write("e2e.yaml", "scenarios:\n  - name: x\n    steps: [{gotoo: /}]\n")
+    for verb in ("check", "validate"):
+        if verb == "validate":
+            repo.write("page.py", PAGE)
+            repo.json("start")
+        told = repo.json(verb, code=2)
+        assert told["error"]["code"] == "invalid_scenarios"
+        assert (told["errors"][0]["file"], told["errors"][0]["line"]) == ("e2e.yaml", 3)
     (tmp_path / "secret.yaml").write_text(SCENARIOS)
-    repo.here.scenarios.unlink()
-    repo.here.scenarios.symlink_to(tmp_path / "secret.yaml")
-    assert "no regular file" in repo.json("validate", code=2)["error"]["message"]
+    (repo.root / "e2e.yaml").unlink()
+    (repo.root / "e2e.yaml").symlink_to(tmp_path / "secret.yaml")
+    assert repo.json("check", code=2)["errors"][0]["code"] == "outside"
+    repo.contract("name: a\nlogin:\n  - goto: /in\n  - clik: {text: In}\n  - fill: {label: Name}\n")
+    told = repo.json("check", code=2)
+    assert [(p["code"], p["file"], p["line"], p["key"]) for p in told["errors"]] == [
+        ("scenario", "factory.yaml", 4, "login.1"),
+        ("scenario", "factory.yaml", 5, "login.2"),
+    ]
+    repo.contract(APP)

@@ -404,6 +404,7 @@ class Check(TypedDict):
     services: Annotated[list[str], "names"]
     ports: Annotated[list[str], "every X_PORT that it refers to"]
     suites: Annotated[list[str], "names"]
+    scenarios: Annotated[list[str] | None, "names; null where the extra [validate], which reads them, is not installed"]
     missing: Annotated[list[str], "Compose files that are not here yet"]
     contract: Annotated[dict[str, Any], "all of it, with defaults filled in and short forms widened"]
 

@@ -7,18 +7,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory_contract import features, foreground, leasing, live, words
+from factory_contract import features, foreground, leasing, live, scenarios, words
 from factory_contract.checkout import Checkout
 from factory_contract.environment import Environment
 from factory_contract.errors import (
     BrowserFailed,
     BrowserMissing,
     ChromiumMissing,
-    InvalidScenarios,
     NoSuchScenario,
     NotRunning,
     NoUrls,
-    Problem,
     Unhealthy,
     ValidationFailed,
 )
@@ -27,7 +25,7 @@ from factory_contract.output import Output
 if TYPE_CHECKING:
     from factory_browser.plan import Plan
     from factory_browser.record import Recording
-    from factory_browser.scenarios import Scenario, Step
+    from factory_browser.scenarios import Scenario
     from factory_browser.smoke import Smoke
 
 
@@ -71,7 +69,7 @@ def _plan(checkout: Checkout, environment: Environment, args: argparse.Namespace
         primary=primary,
         scenarios=_scenarios(checkout, environment, args.feature),
         out=checkout.state_dir / "validate",
-        login=_login(environment),
+        login=scenarios.login(checkout, environment.contract),
         film=environment.contract.validation.browser.record_video and not args.no_video,
         files=checkout.root,
     )
@@ -91,24 +89,13 @@ def _urls(checkout: Checkout, environment: Environment) -> tuple[dict[str, str],
 
 
 def _scenarios(checkout: Checkout, environment: Environment, feature: str | None) -> "list[Scenario]":
-    """The contract's, else those that an agent has left; where there are none the URLs are looked at."""
-    from factory_browser import errors, scenarios
-
-    named = environment.contract.validation.scenarios
-    path = checkout.root / named if named else checkout.scenarios
-    shown = str(path.relative_to(checkout.root))
-    found: list[Scenario] = []
-    if named or path.is_file():
-        try:
-            found = scenarios.load(_inside(path, checkout.root), source=shown)
-        except errors.ScenarioErrors as e:
-            raise InvalidScenarios(shown, [_problem(p) for p in e.problems]) from e
-        except OSError as e:
-            raise InvalidScenarios(shown, [Problem("unreadable", f"it cannot be read: {e.strerror or e}")]) from e
+    """All, or those that are about a feature. Raises InvalidScenarios, NoSuchScenario."""
+    found = scenarios.load(checkout, environment.contract)
     if feature is None:
         return found
     chosen = features.about(feature, found)
     if not chosen:
+        shown = str(scenarios.file(checkout, environment.contract).relative_to(checkout.root))
         raise NoSuchScenario(feature=feature, file=shown, hint=_what_there_is(feature, found, shown))
     return chosen
 
@@ -118,37 +105,6 @@ def _what_there_is(feature: str, found: "list[Scenario]", file: str) -> str:
         return f"There are no scenarios yet: write one into {file}, or leave --feature out to look at every URL."
     names = words.closest_first(feature, [scenario.name for scenario in found])
     return f"There are: {'; '.join(f'“{name}”' for name in names)}."
-
-
-def _inside(path: Path, root: Path) -> bytes:
-    """An agent writes this file: a link out of the repo or a pipe is not read."""
-    if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
-        raise OSError("it is no regular file of this repo")
-    with path.open("rb") as f:
-        return f.read(1_000_000)
-
-
-def _login(environment: Environment) -> "list[Step] | None":
-    """The contract's `login`, which the browser's part reads. Raises InvalidScenarios."""
-    from factory_browser import errors, scenarios
-
-    steps = environment.contract.login
-    if not steps:
-        return None
-    try:
-        return scenarios.load_steps(json.dumps(steps), source="login")
-    except errors.ScenarioErrors as e:
-        # the places are those of the JSON above, so they are not told
-        raise InvalidScenarios("login", [Problem("scenario", p.what, hint=_expected(p)) for p in e.problems]) from e
-
-
-def _problem(found: Any) -> Problem:
-    return Problem("scenario", found.what, line=found.line, column=found.column, hint=_expected(found))
-
-
-def _expected(found: Any) -> str:
-    nearest = f"Did you mean `{found.nearest}`?" if found.nearest else ""
-    return nearest or (f"Expected {found.expected}." if found.expected else "")
 
 
 async def _browse(plan: "Plan") -> "Recording":
