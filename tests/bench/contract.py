@@ -1,70 +1,66 @@
-"""What the `factory` command costs as a whole process: against an interpreter that does nothing, and against sh."""
+"""What the `factory` command costs as a whole process: against an interpreter that does nothing, against dev.sh, against the app itself."""
 
 import asyncio
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pairs import Comparison, by_turns
 
-NOTES = Path(__file__).resolve().parents[2] / "examples" / "notes"
+HERE = Path(__file__).resolve().parent
+EXAMPLES = HERE.parents[1] / "examples"
 BIN = Path(sys.executable).parent
 FACTORY = str(BIN / "factory")
 # one python3 for both sides, which is no shell script of a version manager, and keeps what it has compiled
 ENV = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")} | {"PATH": f"{BIN}:{os.environ['PATH']}"}
 NOTHING = "python3 -c pass"  # by the interpreter that runs `factory`
+BY_HAND_FROM = 48200  # the ports of the scripts; factory leases lower ones
+LIMIT = 300.0  # where examples/diffie-shaped was set up it is started 16 times
 
-# What a person would write: start it, wait for its health URL, say so, and end it when stdin ends.
-BY_HAND = """
-( {command} ) >notes.log 2>&1 &
-app=$!
-trap "kill $app; wait $app" EXIT
-trap "exit 1" TERM INT
-until {check} 2>/dev/null; do
-    kill -0 $app || exit 1
-    sleep 0.1
-done
-echo ready
-read -r _
-exit 0
+# A server that lets its clients finish: a second from SIGTERM to its end.
+DRAINS = "import signal, sys, time; signal.signal(15, lambda *_: (time.sleep(1), sys.exit())); open('up', 'w'); time.sleep(600)"
+SLOW = f"""
+name: slow
+services:
+  drains: {{command: "exec python3 -c \\"{DRAINS}\\"", healthcheck: test -e up}}
+  quick: {{command: exec sleep 600, depends_on: [drains]}}
 """
 
 
 async def measure(directory: Path) -> list[Comparison]:
-    app = Path(shutil.copytree(NOTES, directory / "notes", ignore=shutil.ignore_patterns(".*", "__pycache__")))
+    pilot = Path(shutil.copytree(EXAMPLES / "pilot", directory / "pilot", ignore=shutil.ignore_patterns(".*", "var")))
+    found = [await _start(pilot, "pilot_by_hand.sh"), *await _answers(pilot), await _stop(directory / "slow")]
+    if (EXAMPLES / "diffie-shaped" / "node_modules").exists():
+        diffie = directory / "diffie-shaped"
+        shutil.copytree(EXAMPLES / "diffie-shaped", diffie, symlinks=True, copy_function=os.link)
+        found.append(await _start(diffie, "diffie_by_hand.sh"))
+    else:
+        print("contract: examples/diffie-shaped was not set up (`factory setup` there), so it is not started")
+    return found
+
+
+async def _answers(app: Path) -> list[Comparison]:
+    """Of a running app, whose exit code says that it is ready."""
     try:
-        started = await _told(app, "start")
-        status = await _status(app)
-        await _told(app, "stop")
-        return [status, await _help(app), await _start(app, started["ports"])]
+        await _told(app, "start")
+        nothing = lambda: _timed(app, sys.executable, "-c", "pass")  # noqa: E731
+        status = lambda: _timed(app, FACTORY, "status", "--json")  # noqa: E731
+        usage = lambda: _timed(app, FACTORY, "--help")  # noqa: E731
+        return [
+            await by_turns("factory status --json", status, NOTHING, nothing, goal=3),
+            await by_turns("factory --help", usage, NOTHING, nothing, goal=4),
+        ]
     finally:
         await _told(app, "clean")
 
 
-async def _status(app: Path) -> Comparison:
-    async def status() -> float:
-        return await _timed(app, FACTORY, "status", "--json")  # its exit code says that the app is ready
-
-    return await by_turns("factory status --json", status, NOTHING, lambda: _nothing(app), goal=3)
-
-
-async def _help(app: Path) -> Comparison:
-    return await by_turns(
-        "factory --help", lambda: _timed(app, FACTORY, "--help"), NOTHING, lambda: _nothing(app), goal=4
-    )
-
-
-async def _start(app: Path, ports: dict[str, int]) -> Comparison:
-    service = yaml.safe_load((app / "factory.yaml").read_text())["services"]["notes"]
-    script = BY_HAND.format(command=service["command"], check=service["healthcheck"])
-    env = ENV | {name: str(port) for name, port in ports.items()}
-
+async def _start(app: Path, script: str) -> Comparison:
     async def start() -> float:
         took = await _timed(app, FACTORY, "start")
         await _told(app, "stop")
@@ -72,21 +68,46 @@ async def _start(app: Path, ports: dict[str, int]) -> Comparison:
 
     async def by_hand() -> float:
         begun = time.perf_counter()
-        sh = await asyncio.create_subprocess_exec("sh", "-c", script, cwd=app, env=env, stdin=PIPE, stdout=PIPE)
+        argv = ["sh", str(HERE / script), str(BY_HAND_FROM)]
+        sh = await asyncio.create_subprocess_exec(*argv, cwd=app, env=ENV, stdin=PIPE, stdout=PIPE)
         try:
             assert sh.stdout is not None
-            assert await sh.stdout.readline() == b"ready\n", (app / "notes.log").read_text()
+            assert await sh.stdout.readline() == b"ready\n", f"{script} has failed, see its logs"
             took = time.perf_counter() - begun
             await sh.communicate(b"")  # its stdin ends, so the app does
         finally:
             await _end(sh)
         return took
 
-    return await by_turns("factory start, examples/notes", start, "sh: &, until healthy", by_hand, goal=1.5, seconds=20)
+    try:
+        return await by_turns(f"factory start, examples/{app.name}", start, script, by_hand, goal=1.1, seconds=20)
+    finally:
+        await _told(app, "clean")
 
 
-async def _nothing(app: Path) -> float:
-    return await _timed(app, sys.executable, "-c", "pass")
+async def _stop(app: Path) -> Comparison:
+    app.mkdir()
+    (app / "factory.yaml").write_text(SLOW)
+
+    async def stop() -> float:
+        (app / "up").unlink(missing_ok=True)
+        await _told(app, "start")
+        return await _timed(app, FACTORY, "stop")
+
+    async def own() -> float:
+        (app / "up").unlink(missing_ok=True)
+        child = await asyncio.create_subprocess_exec("python3", "-c", DRAINS, cwd=app, env=ENV)
+        while not (app / "up").exists():
+            await asyncio.sleep(0.01)
+        begun = time.perf_counter()
+        child.send_signal(signal.SIGTERM)
+        await child.wait()
+        return time.perf_counter() - begun
+
+    try:
+        return await by_turns("factory stop", stop, "SIGTERM to its slowest service, by hand", own, goal=1.2)
+    finally:
+        await _told(app, "clean")
 
 
 async def _told(app: Path, verb: str) -> dict[str, Any]:

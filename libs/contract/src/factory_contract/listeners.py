@@ -67,17 +67,18 @@ def owner(listener: Listener) -> str:
     return f"a process of user {listener.uid}"
 
 
-def refuse_strangers(ports: Mapping[str, int], near: Iterable[int] = ()) -> None:
-    """Every listener on these ports (name → number) has to be a process beneath this one. Raises ForeignListener.
+def refuse_strangers(ports: Mapping[str, int], near: Iterable[int] = ()) -> list[Listener]:
+    """The listeners on these ports (name → number), each of a process beneath this one. Raises ForeignListener.
 
     near: pids beneath this one that are looked at first, because looking at all takes long where there are many.
     """
     found = on(ports.values())
     if not found or {listener.inode for listener in found} <= held_by(near):
-        return
+        return found
     ours = held_by(proc.descendants([os.getpid()], proc.table()))
     for listener in found:
         # one that is not ours may have closed since it was seen
         if listener.inode not in ours and listener in on([listener.port]):
             name = next(n for n, p in ports.items() if p == listener.port)
             raise ForeignListener(name=name, port=listener.port, owner=owner(listener))
+    return found

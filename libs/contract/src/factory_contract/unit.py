@@ -20,6 +20,7 @@ from factory_contract.errors import (
     ServiceLeft,
     TaskFailed,
 )
+from factory_contract.listeners import Listener
 from factory_contract.logs import Log
 from factory_contract.process import Child, Children
 
@@ -415,8 +416,8 @@ class Unit:
     async def _unused_port(self) -> ContractError | None:
         """None when the service's port is listened to by this environment. Raises ForeignListener when by a stranger."""
         port = self._home.environment.main_port(self.name)
-        await self._refuse_strangers()
-        if port is None or not proc.LINUX or listeners.on([port]):
+        found = await self._refuse_strangers()
+        if port is None or not proc.LINUX or any(listener.port == port for listener in found):
             return None
         return self._unused(port)
 
@@ -424,9 +425,9 @@ class Unit:
         name = next((n for n, p in self._home.environment.ports_of(self.name).items() if p == port), "")
         return PortUnused(**self._where(), name=name, port=port)
 
-    async def _refuse_strangers(self) -> None:
+    async def _refuse_strangers(self) -> list[Listener]:
         near = [self.child.pid] if self.child is not None else []
-        listeners.refuse_strangers(self._home.environment.ports_of(self.name), near)
+        return listeners.refuse_strangers(self._home.environment.ports_of(self.name), near)
 
     # --- small --------------------------------------------------------------------------------------------------------
 

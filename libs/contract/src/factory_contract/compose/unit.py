@@ -11,6 +11,7 @@ from factory_contract import health, listeners
 from factory_contract.compose.members import Member
 from factory_contract.compose.project import Container, Project
 from factory_contract.errors import ContainerFailed, ContractError, ForeignListener
+from factory_contract.listeners import Listener
 from factory_contract.model import Service
 from factory_contract.process import Child
 from factory_contract.unit import SETTLED, Home, Unit
@@ -114,11 +115,11 @@ class ContainerUnit(Unit):
             return None
         return self._unused(port)
 
-    async def _refuse_strangers(self) -> None:
+    async def _refuse_strangers(self) -> list[Listener]:
         """A container that the engine could not start, for one because somebody has its port."""
         why = (await self._state()).get("Error")
         if not why:
-            return
+            return []
         for name, port in self._home.environment.ports_of(self.name).items():
             for listener in listeners.on([port]):
                 raise ForeignListener(name=name, port=port, owner=listeners.owner(listener))
