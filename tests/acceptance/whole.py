@@ -101,13 +101,19 @@ class Project:
     async def reach(self, job: Job, *states: str, within: float = 150, request: int = 0) -> Job:
         """The job in one of these states (of this request or a later one)."""
 
+        now = job
+
         async def there() -> Job | None:
+            nonlocal now
             now = await self.line.store.get(job.id)
             if now.state in {"failed", "cancelled"} and now.state not in states:
                 pytest.fail(f"{job.id} is {now.state}: {now.failure}")
             return now if now.state in states and now.request_no >= request else None
 
-        return await self.line.until(there, within, f"{job.id} in {states}")
+        def what() -> str:
+            return f"{job.id} in {states}: it is {now.state}, held by {now.lease_owner}, waits {now.waiting}"
+
+        return await self.line.until(there, within, what)
 
     async def shows(self, *words: str, within: float = 30) -> ShownMessage:
         """The message of the bot that holds all these words."""
@@ -156,13 +162,13 @@ class Line:
             await person.__aexit__()
 
     @staticmethod
-    async def until(look: Callable[[], Any], seconds: float, what: str) -> Any:
+    async def until(look: Callable[[], Any], seconds: float, what: str | Callable[[], str]) -> Any:
         end = time.monotonic() + seconds
         while True:
             if (found := await look()) is not None:
                 return found
             if time.monotonic() > end:
-                pytest.fail(f"not within {seconds} s: {what}")
+                pytest.fail(f"not within {seconds} s: {what if isinstance(what, str) else what()}")
             await asyncio.sleep(0.1)
 
     def pid(self, service: str) -> int:

@@ -31,7 +31,7 @@ def outside(directory: Path) -> Iterator[Outside]:
 def factory_up(directory: Path, outside: Outside) -> Iterator[Up]:
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     low = 44000 + 500 * (worker % 4)  # factories side by side share no ports
-    extra = {"FACTORY_PORT_RANGE": f"{low}-{low + 499}", "FACTORY_NODE_JOBS": "12", "FACTORY_CAPACITY": "4"}
+    extra = {"FACTORY_PORT_RANGE": f"{low}-{low + 499}", "FACTORY_NODE_JOBS": "12", "FACTORY_CAPACITY": "6"}
     yield from running_factory(directory, outside.environment() | extra)
 
 

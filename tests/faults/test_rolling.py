@@ -10,7 +10,7 @@ from outside import Outside
 from sound import OUR_FAULTS, WISH, all_ready, kinds
 from whole import Line, heading, rounds
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 SERVICES = ("planner", "envkeeper", "builder", "recorder", "reviewer", "notifier", "intake", "console")
 
 
@@ -28,7 +28,7 @@ async def test_all_services_are_restarted_one_after_another(line: Line, outside:
         job = work[-1][1]
         if state not in {State.RECEIVED, State.IMPLEMENTATION_IN_PROGRESS}:
             outside.arm(f"{PHASES[state].owner}.{state}.working", "sleep=600", job.id)
-    await asyncio.gather(*(p.reach(j, s, within=120) for (p, j), s in zip(work, states, strict=True)))
+    await asyncio.gather(*(p.reach(j, s, within=240) for (p, j), s in zip(work, states, strict=True)))
     for service in SERVICES:
         await _restarted(line, service)
     for job in await all_ready(work, within=240):
