@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 from factory_contract import proc
 from factory_contract.errors import StateUnwritable
 
-LONG = 64 * 1024  # bytes
+LONG = 8 * 1024  # bytes; about three starts
 LASTING = ("environment", "compose", "removed")  # kinds of what outlives the machine's start
 MARK = "FACTORY_ROOT"  # the variable by which a process says of which checkout it is
 

@@ -164,9 +164,7 @@ class Supervisor:
             unit.launch([self.units[n] for n in needs[unit.name]])
         try:
             await asyncio.gather(*(unit.outcome for unit in to_start))
-            listeners.refuse_strangers(
-                self._own_ports(), [unit.child.pid for unit in self.units.values() if unit.child]
-            )
+            listeners.refuse_strangers(self._ports_of_none())
             if names is None:
                 await self._seed()
         except ContractError as e:
@@ -181,11 +179,10 @@ class Supervisor:
             if names := [unit.name for unit in units if project.has(unit.name)]:
                 await project.begin(names)
 
-    def _own_ports(self) -> dict[str, int]:
-        """Those that processes listen on; the ones of containers are the engine's."""
-        contained = {unit.name for unit in self.units.values() if unit.contained}
+    def _ports_of_none(self) -> dict[str, int]:
+        """Those that are no service's: each service proves its own when it gets ready."""
         owners = self.environment.owners
-        return {n: p for n, p in self.environment.ports.items() if owners.get(n) not in contained}
+        return {name: port for name, port in self.environment.ports.items() if owners.get(name) not in self.units}
 
     async def take_down(self, names: Iterable[str] | None = None) -> None:
         """Ends services, those that lean on others first, as much at once as the graph allows."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FIRST_LOOK = (
     0.01  # seconds to the first look at a service that gets ready, then slowly longer: about a tenth of its time so far
 )
-FIRST_COMMAND = 0.1  # the same by a command: one that begins with the service takes the machine from it
+FIRST_COMMAND = 0.05  # the same by a command, which takes the machine from a service that only begins
 LONGEST_LOOK = 0.5
 SLOWER = 1.1
 SETTLED = 0.3  # seconds that a service with nothing to look at has to live before it counts as ready
@@ -64,7 +64,6 @@ class Unit:
     """A service and its process. `ready` is set while others may lean on it; `outcome` tells how the bring-up ended."""
 
     left_hint = ServiceLeft.hint
-    contained = False  # in a container, whose ports are the engine's
 
     def __init__(self, name: str, service: "Service", home: Home, log: Path) -> None:
         self.name, self.service = name, service

@@ -26,7 +26,6 @@ GRACE = 5.0  # seconds for the attached command when its container has ended
 class ContainerUnit(Unit):
     """As `Unit`, with a container in the place of a process. The engine publishes its ports, so it says whose they are."""
 
-    contained = True
     left_hint = (
         "If it is meant to run once, let what needs it say so in the Compose file: "
         "`condition: service_completed_successfully`."
