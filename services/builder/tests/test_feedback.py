@@ -39,9 +39,24 @@ def test_suites() -> None:
 
 def test_a_suite_that_ran_nothing() -> None:
     """Is told as such, with its exit code."""
-    said = feedback.suites([{"suite": "unit", "passed": 0, "failed": 0, "exit_code": 4, "tail": "no tests ran"}])
+    none = {"suite": "unit", "passed": 0, "failed": 0, "exit_code": 4, "runner": "pytest", "tail": "no tests ran"}
+    said = feedback.suites([none])
     assert said.startswith("Suite `unit` ran no test (exit code 4).")
     assert "no tests ran" in said
+
+
+def test_a_check_that_failed() -> None:
+    """It has no tests, so it is not told that it ran none."""
+    check = {"suite": "types", "passed": 0, "failed": 0, "exit_code": 2, "runner": None, "tail": "TS2304"}
+    assert feedback.suites([check]).startswith("Suite `types` failed with exit code 2.")
+
+
+def test_green_tests_behind_a_red_exit_code() -> None:
+    """Counts alone would say that nothing is wrong."""
+    red = suite(failures=0) | {"note": "every test that ran has passed, but it ended with exit code 1"}
+    assert "0 failed, 3 passed; every test that ran has passed, but it ended with exit code 1." in feedback.suites(
+        [red]
+    )
 
 
 def test_a_missing_suite() -> None:

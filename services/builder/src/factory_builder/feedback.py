@@ -29,9 +29,7 @@ def _suite(suite: dict[str, Any], room: int) -> str:
     name, failures = suite["suite"], suite.get("failures", [])
     if suite.get("missing"):
         return f"Suite `{name}` did not run, though the base has it: every suite has to stay in the contract."
-    lines = [f"Suite `{name}` failed: {suite.get('failed', 0)} failed, {suite.get('passed', 0)} passed."]
-    if not suite.get("failed") and not suite.get("passed"):
-        lines = [f"Suite `{name}` ran no test (exit code {suite.get('exit_code')})."]
+    lines = [_how(suite)]
     shown = failures[:NAMED]
     each = min(MESSAGE, room // 2 // max(1, len(shown)))
     lines += [f"- {clip(f['name'], 200)}: {clip(f.get('message') or '', each)}" for f in shown]
@@ -40,6 +38,17 @@ def _suite(suite: dict[str, Any], room: int) -> str:
     if tail := suite.get("tail"):
         lines.append(f"The end of its log:\n```\n{clip(tail, min(TAIL, room // 3))}\n```")
     return "\n".join(lines)
+
+
+def _how(suite: dict[str, Any]) -> str:
+    """A suite without a runner is a check, a type checker say: its exit code is all that there is."""
+    name, code, note = suite["suite"], suite.get("exit_code"), suite.get("note")
+    if suite.get("failed") or suite.get("passed"):
+        counted = f"Suite `{name}` failed: {suite.get('failed', 0)} failed, {suite.get('passed', 0)} passed"
+        return f"{counted}; {note}." if note else f"{counted}."
+    if suite.get("runner") is None:
+        return f"Suite `{name}` failed with exit code {code}."
+    return f"Suite `{name}` ran no test (exit code {code})."
 
 
 def environment(verb: str, error: str, tail: str | list[str]) -> str:
