@@ -1,17 +1,23 @@
 """What goes wrong: crashes, kills, strangers on ports, apps that do not listen. Each ends in a named state and a clean machine."""
 
+import fcntl
 import json
 import os
+import pty
 import shutil
 import signal
 import socket
+import subprocess
+import sys
+import termios
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from factory_contract import proc
+from factory_contract import proc, state
 
 WEB = "name: a\nservices:\n  web: {command: exec python3 serve.py $WEB_PORT}\n"
 # double fork, session of its own, working directory /: as daemons do
@@ -125,6 +131,9 @@ def test_a_killed_child_comes_back(
     until(lambda: repo.service("once")["state"] == "exited")
     status = repo.json("status", code=3)
     assert status["state"] == "degraded"
+    assert (status["error"]["code"], status["error"]["service"]) == ("unhealthy", "once")
+    assert status["error"]["message"] == "once ended with exit code 137"
+    assert "`factory start` brings it back" in status["error"]["hint"]
     assert repo.service("once")["exit_code"] == 137
     assert repo.json("start")["state"] == "ready", "start brings back what has ended"
 
@@ -140,6 +149,9 @@ def test_health_over_time(make_repo: Callable[..., Any], until: Callable[..., An
     until(lambda: repo.look()["state"] == "degraded")
     assert repo.service("x")["state"] == "unhealthy"
     assert "ended with 1" in repo.service("x")["health"]["detail"]
+    said = repo.run("status").stderr
+    assert "x is unhealthy: `test -e well` ended with 1" in said
+    assert "factory logs --service x" in said
     repo.write("well", "")
     until(lambda: repo.look()["state"] == "ready")
 
@@ -169,6 +181,45 @@ def test_a_killed_supervisor(make_repo: Callable[..., Any], kill: Callable[..., 
     assert sorted(repo.json("clean")["leftovers"]) == pids
     assert [pid for pid in pids if proc.look(pid)] == []
     assert repo.json("status", code=3)["state"] == "stopped"
+
+
+def test_a_supervisor_that_is_killed_before_it_listens(
+    make_repo: Callable[..., Any], until: Callable[..., Any], kill: Callable[..., Any]
+) -> None:
+    """Its first services run already, as its contract was known: start says what happened and ends them."""
+    repo = make_repo("name: a\nservices:\n  x: {command: exec sleep 60, healthcheck: test -e well}\n")
+    repo.write("well", "")
+    before = repo.json("start")["supervisor"]["pid"]
+    repo.json("stop")
+    (repo.root / "well").unlink()
+    starting = repo.popen("start", "--json")
+    told = until(lambda: (s := state.read(repo.here.state_file)) and s["supervisor"]["pid"] != before and s)
+    kill(told["supervisor"]["pid"])
+    out, _ = starting.communicate(timeout=30)
+    assert (starting.returncode, json.loads(out)["error"]["code"]) == (3, "supervisor_gone")
+    assert repo.processes() == []
+    assert repo.json("status", code=3)["state"] == "stopped"
+
+
+def test_it_survives_its_terminal(make_repo: Callable[..., Any]) -> None:
+    """A terminal that is closed takes the shell with it, and not the app."""
+    repo = make_repo(WEB)
+    master, slave = pty.openpty()
+    shell = subprocess.Popen(
+        ["sh", "-c", f"{sys.executable} -m factory_contract start; echo started; read _"],
+        cwd=repo.root, env=repo.env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(slave)
+    said = b""
+    while b"started" not in said:
+        said += os.read(master, 4096)
+    assert b"\x1b[32mready" in said, "a terminal gets colours"
+    os.close(master)
+    assert shell.wait(timeout=10) == -signal.SIGHUP
+    status = repo.json("status")
+    assert status["state"] == "ready"
+    assert proc.look(status["supervisor"]["pid"]).sid == status["supervisor"]["pid"]  # pyright: ignore
 
 
 def test_a_supervisor_that_hangs(make_repo: Callable[..., Any]) -> None:
@@ -299,18 +350,37 @@ def test_a_deleted_checkout(make_repo: Callable[..., Any], until: Callable[..., 
 
 
 def test_much_output(make_repo: Callable[..., Any]) -> None:
-    """Tens of megabytes of log: the files turn over, status goes on answering."""
-    repo = make_repo("""
-name: a
-services:
-  loud: {command: "yes 'a line that is said again and again, to fill the log' | head -c 25000000; touch done; exec sleep 60"}
-""")
-    repo.json("start")
-    deadline = time.monotonic() + 30
+    """100 MB of log: the disk, the supervisor's memory and its time are bounded, and what else runs is none the worse."""
+    repo = make_repo(
+        WEB
+        + """
+  loud:
+    command: yes 'a line that is said again and again, to fill the log' | head -c 100000000; touch done; exec sleep 60
+    depends_on: [web]
+"""
+    )
+    told = repo.json("start")
+    supervisor = told["supervisor"]["pid"]
+    deadline = time.monotonic() + 60
     while not (repo.root / "done").exists():
+        begun = time.monotonic()
+        with urllib.request.urlopen(f"http://127.0.0.1:{told['ports']['WEB_PORT']}", timeout=5) as answer:
+            assert answer.read() == b"ok"
         assert repo.look()["state"] == "ready"
+        assert time.monotonic() - begun < 3
         time.sleep(0.1)
         assert time.monotonic() < deadline
-    sizes = [p.stat().st_size for p in (repo.root / ".software-factory/logs").glob("loud.log*")]
-    assert 2 <= len(sizes) <= 4
-    assert max(sizes) < 11_000_000
+    logs = repo.here.logs
+    sizes = {p.name: p.stat().st_size for p in logs.glob("loud.log*")}
+    assert sizes.keys() <= {"loud.log", "loud.log.1", "loud.log.2", "loud.log.3"}
+    assert sum(sizes.values()) < 42_000_000
+    assert logs.joinpath("web.log").stat().st_size < 10_000
+    assert peak_memory(supervisor) < 100_000_000
+    ticks = Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()
+    assert (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK") < 15
+
+
+def peak_memory(pid: int) -> int:
+    """In bytes."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024

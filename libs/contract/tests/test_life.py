@@ -180,6 +180,27 @@ def test_a_restart_that_fails_leaves_a_supervisor_that_can_be_told_more(make_rep
     assert repo.json("restart")["state"] == "ready"
 
 
+def test_following_logs(make_repo: Callable[..., Any]) -> None:
+    """What was said in time and what is said from now on, of one service, as far as it matches; until Ctrl-C."""
+    repo = make_repo("""
+name: a
+services:
+  x: {command: "n=0; while :; do echo tick $n; echo noise; n=$((n+1)); sleep 0.1; done"}
+  y: {command: "while :; do echo tick of y; sleep 0.1; done"}
+""")
+    repo.json("start")
+    following = repo.popen("logs", "--follow", "--service", "x", "--since", "5m", "--grep", "^tick")
+    numbers = []
+    while len(numbers) < 8:
+        at, tick, number = following.stdout.readline().split()
+        assert (len(at), tick) == (12, "tick")
+        numbers.append(int(number))
+    assert numbers == list(range(8))
+    following.send_signal(signal.SIGINT)
+    following.communicate(timeout=10)
+    assert following.returncode == 130
+
+
 def test_stop_goes_against_the_graph_and_by_the_services_own_command(make_repo: Callable[..., Any]) -> None:
     """Who leans on others ends first; a `stop` command is asked before any signal."""
     said = "trap 'echo {0} >> ../order; exit' TERM; while :; do sleep 0.05; done"
