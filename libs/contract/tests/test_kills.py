@@ -103,7 +103,7 @@ def test_stop_ends_what_went_into_the_background(make_repo: Callable[..., Any], 
     repo = make_repo("""
 name: a
 services:
-  x: {command: "python3 daemon.py pid; trap '' TERM; while :; do sleep 0.1; done", stop: {timeout: 0.5}}
+  x: {command: "python3 daemon.py pid; trap '' TERM; while :; do sleep 0.1; done", stop: {timeout: 1.2}}
 """)
     repo.write("daemon.py", DAEMON)
     repo.json("start")
@@ -111,8 +111,10 @@ services:
     pid = daemon_pid(repo)
     assert proc.look(pid)
     begun = time.monotonic()
-    repo.json("stop")
-    assert 0.5 < time.monotonic() - begun < 8
+    said = repo.run("stop").stderr
+    assert 1.2 < time.monotonic() - begun < 8
+    assert "waiting for x to end: SIGTERM was sent; killed after 1.2 s" in said
+    assert "x was still there after 1.2 s and was killed" in said
     assert proc.look(pid) is None
     assert repo.processes() == []
 

@@ -26,6 +26,9 @@ class Home:
         if self.states[-1:] != [of.state]:
             self.states.append(of.state)
 
+    def note(self, text: str) -> None:
+        self.states.append(text)
+
     async def until(self, *states: str) -> None:
         async with asyncio.timeout(10):
             while self.unit.state not in states:

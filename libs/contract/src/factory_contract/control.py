@@ -46,8 +46,13 @@ def _make_private(directory: Path) -> None:
         raise SocketDirectory(directory=str(directory))
 
 
-def ask(path: str, pid: int, what: dict[str, Any], progress: Progress | None = None) -> dict[str, Any]:
-    """Sends a request and waits for its end. Raises ConnectionError (nobody is there), SupervisorSilent, Reported."""
+def ask(
+    path: str, pid: int, what: dict[str, Any], progress: Progress | None = None, patience: float | None = None
+) -> dict[str, Any]:
+    """Sends a request and waits for its end. Raises ConnectionError (nobody is there), SupervisorSilent, Reported.
+
+    patience: seconds from one sign of life to the next; without it there is no end to it, once the request was heard.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
         s.settimeout(ANSWER)
         try:
@@ -55,7 +60,7 @@ def ask(path: str, pid: int, what: dict[str, Any], progress: Progress | None = N
             s.sendall(json.dumps(what).encode() + b"\n")
             with s.makefile("rb") as lines:
                 for line in lines:
-                    s.settimeout(None)  # it lives: what was asked for may take its time
+                    s.settimeout(patience)  # it lives: what was asked for may take its time
                     answer = json.loads(line)
                     if "done" in answer:
                         return answer["done"]

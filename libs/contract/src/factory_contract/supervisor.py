@@ -83,6 +83,7 @@ class Supervisor:
         self._one_at_a_time = asyncio.Lock()
         self._work: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
+        self._down = asyncio.Event()  # nothing runs any more
         self._root = os.open(checkout.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._first_start: asyncio.Task[None] | None = None
 
@@ -127,7 +128,7 @@ class Supervisor:
             Engine(self.children, self.environment.of(), owner=f"compose ({path})"),
             self._ledger,
             self.checkout.logs / "factory" / f"{slug(path)}.log",
-            lambda note: self._tell({"note": note}),
+            self.note,
             self._register,
         )
 
@@ -293,6 +294,9 @@ class Supervisor:
             self._changed = True
             asyncio.get_running_loop().call_soon(self._write)
 
+    def note(self, text: str) -> None:
+        self._tell({"note": text})
+
     def _event(self, unit: Unit) -> Event:
         return {"service": unit.name, "state": unit.state, "url": self.environment.url_of(unit.name)}
 
@@ -312,7 +316,7 @@ class Supervisor:
                 },
             )
         except errors.StateUnwritable as e:
-            self._tell({"note": str(e)})  # a full disk: the control socket goes on telling the truth
+            self.note(str(e))  # a full disk: the control socket goes on telling the truth
 
     def _tell(self, event: Event) -> None:
         for listener in list(self._listeners):
@@ -369,7 +373,8 @@ class Supervisor:
     async def _stop(self, names: list[str]) -> dict[str, Any]:
         if not names:
             self._stopping.set()
-            return {"stopping": True}
+            await self._down.wait()
+            return {"stopped": True}
         await self._do_alone(self.take_down(names))
         return self.snapshot()
 
@@ -429,7 +434,10 @@ class Supervisor:
                 await self._live()
             finally:
                 watch.cancel()
-                await self._leave()
+                try:
+                    await self._leave()
+                finally:
+                    self._down.set()
                 server.close()
                 if answers:
                     await asyncio.wait(answers, timeout=GOODBYE)

@@ -39,6 +39,7 @@ LONGEST_BACKOFF = 10.0
 BEFORE_READY = 2  # new starts of a service that was never ready
 IN_A_ROW = 5  # new starts of one that was; counted anew after it was ready for a minute
 STEADY = 60.0
+PATIENCE = 1.0  # seconds until people are told what a stop waits for
 
 
 class Home(Protocol):
@@ -49,6 +50,10 @@ class Home(Protocol):
 
     def changed(self, unit: "Unit") -> None:
         """Tells whoever listens that the unit's state is another."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Tells whoever listens what people should know."""
         ...
 
 
@@ -308,16 +313,26 @@ class Unit:
         child = self.child
         assert child is not None
         stop = self.service.stop
+        waits = asyncio.get_running_loop().call_later(PATIENCE, self._home.note, self._waited_for()) if asked else None
         if asked and stop.command is not None and not child.exit.done():
             await self._run_stop_command(child, stop.command, stop.timeout)
         try:
             gently = await self._end_child(child)
         finally:
+            if waits is not None:
+                waits.cancel()
             if child.exit.done():
                 self.exit_code = child.exit.result()
             self.child = None
         if asked and not gently:
-            self._log.note(f"{self.name} was still there after {stop.timeout:g} s and was killed")
+            said = f"{self.name} was still there after {stop.timeout:g} s and was killed"
+            self._log.note(said)
+            self._home.note(said)
+
+    def _waited_for(self) -> str:
+        stop = self.service.stop
+        how = f"`{stop.command}` was run" if stop.command is not None else f"{stop.signal} was sent"
+        return f"waiting for {self.name} to end: {how}; killed after {stop.timeout:g} s"
 
     async def _end_child(self, child: Child) -> bool:
         """True if nothing had to be killed."""

@@ -51,18 +51,25 @@ def _end(running: live.Running, out: Output, *, hangs: bool) -> None:
     try:
         if hangs:
             raise SupervisorSilent(pid=running.pid)
-        control.ask(running.socket, running.pid, {"do": "stop"}, Progress(out))
+        control.ask(running.socket, running.pid, {"do": "stop"}, Progress(out), GOING)
     except SupervisorSilent:
-        os.kill(running.pid, signal.SIGKILL)  # what it has left is ended next
+        _kill(running.pid, signal.SIGKILL)  # what it has left is ended next
     except (ConnectionError, ContractError):
-        os.kill(running.pid, signal.SIGTERM)  # the signal says the same
+        _kill(running.pid, signal.SIGTERM)  # the signal says the same
     deadline = time.monotonic() + GOING
     while proc.alive(running.pid, running.started):
         if time.monotonic() >= deadline:
-            os.kill(running.pid, signal.SIGKILL)
+            _kill(running.pid, signal.SIGKILL)
             break
         time.sleep(0.01)
     while proc.alive(running.pid, running.started):
         if time.monotonic() >= deadline + 5:
             raise LeftBehind(pids=[running.pid])
         time.sleep(0.01)
+
+
+def _kill(pid: int, by: signal.Signals) -> None:
+    try:
+        os.kill(pid, by)
+    except ProcessLookupError:
+        pass  # it has gone by itself
