@@ -11,7 +11,9 @@ from .layout import MARK, Layout
 
 _DEFAULT_PATH: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OURS = "FACTORY_"  # settings of the factory, secrets among them
-_CONTRACTS = {"FACTORY_INSIDE", "FACTORY_HOST", "FACTORY_WORKTREE", "FACTORY_JUNIT", "FACTORY_CHROMIUM"}  # known inside
+_CONTRACTS = {  # known inside
+    *("FACTORY_INSIDE", "FACTORY_HOST", "FACTORY_ROOT", "FACTORY_WORKTREE", "FACTORY_JUNIT", "FACTORY_CHROMIUM")
+}
 
 
 def of_placement(layout: Layout, extra: Mapping[str, str]) -> dict[str, str]:
