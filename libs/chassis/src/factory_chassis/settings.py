@@ -22,7 +22,9 @@ from . import failpoints
 PREFIX = "FACTORY_"
 EX_CONFIG = 78  # sysexits.h: something is wrong with the configuration
 # names that are read elsewhere: by the contract, by tests, by the browser
-KNOWN = frozenset({"FACTORY_INSIDE", "FACTORY_FAILPOINT", "FACTORY_CHROMIUM", "FACTORY_HOST", "FACTORY_ROOT", "FACTORY_WORKTREE"})
+KNOWN = frozenset(
+    {"FACTORY_INSIDE", "FACTORY_FAILPOINT", "FACTORY_CHROMIUM", "FACTORY_HOST", "FACTORY_ROOT", "FACTORY_WORKTREE"}
+)
 
 # settings that one service alone reads
 OF_SERVICES = frozenset(

@@ -216,6 +216,8 @@ def leases(shared: Path = SHARED) -> list[Lease]:
             continue
         try:
             lease = json.loads(path.read_bytes()[:4096])
+            if not str(lease["checkout"]).isprintable():
+                continue  # it would be told on somebody's terminal
             found.append(
                 Lease(int(path.stem), Path(lease["checkout"]), int(lease["uid"]), not _holds(lease, int(path.stem)))
             )

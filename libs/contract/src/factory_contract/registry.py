@@ -102,6 +102,8 @@ def _read(path: Path) -> Record | None:
     with os.fdopen(fd, "rb") as f:
         told, uid, live = _object(f.read(LONGEST)), os.fstat(fd).st_uid, not _lock(fd, fcntl.LOCK_SH)
     try:
+        if not f"{told['root']}{told['worktree']}".isprintable():
+            return None  # it would be told on somebody's terminal
         last = told.get("supervisor")
         return Record(
             Path(told["root"]),
