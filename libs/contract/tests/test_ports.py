@@ -1,6 +1,7 @@
 """Port leases: exclusive on the machine, stable for a checkout, free again when nobody means them."""
 
 import json
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -134,6 +135,28 @@ def test_commands_beside_the_app_use_its_ports(tmp_path: Path, checkouts: list[C
     assert got["A_PORT"] == low
     assert got["B_PORT"] != low
     assert state.named(checkouts[0]).ports == got
+
+
+def test_all_leases_of_the_machine(tmp_path: Path, checkouts: list[Checkout], low: int) -> None:
+    """Whose they are and whether they are still meant; what else somebody puts there is none of them."""
+    shared = tmp_path / "shared"
+    first = Leases(checkouts[0], shared)
+    first.take(["A_PORT", "B_PORT"], {}, Range(low, low + 19), "a")
+    first.let_go()
+    Leases(checkouts[1], shared).take(["A_PORT"], {}, Range(low, low + 19), "b")
+    os.mkfifo(shared / "1024.json")
+    (shared / "1025.json").symlink_to("/dev/zero")
+    (shared / "1026.json").write_text('{"checkout": "/\\u001b[2J", "uid": 1}')
+    (shared / "1027.json").touch()
+    shutil.rmtree(checkouts[0].root)
+    found = ports.leases(shared)
+    assert [(lease.port, lease.root, lease.uid, lease.void) for lease in found] == [
+        (low, checkouts[0].root, os.getuid(), True),
+        (low + 1, checkouts[0].root, os.getuid(), True),
+        (low + 2, checkouts[1].root, os.getuid(), False),
+    ]
+    assert Leases(checkouts[1], shared).free([low, low + 1, low + 2]) == []
+    assert Leases(checkouts[0], shared).free([low, low + 1, low + 2]) == [low, low + 1]
 
 
 def test_the_shared_directory(tmp_path: Path, checkouts: list[Checkout], low: int) -> None:

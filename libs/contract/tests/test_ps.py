@@ -222,7 +222,14 @@ def test_records_of_others_may_be_anything(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(ports, "SHARED", tmp_path)
     registry.enter(tmp_path / "a", "a-1", {"X_PORT": 5000}, {"pid": 3, "since": "now"})
     for n, text in enumerate(
-        ["{", "[]", '{"root": 1}', '{"root": "/x", "worktree": "x", "ports": [1]}', "{" * 200_000]
+        [
+            '{"root": "/\\u001b[2J", "worktree": "x", "ports": {}}',
+            "{",
+            "[]",
+            '{"root": 1}',
+            '{"root": "/x", "worktree": "x", "ports": [1]}',
+            "{" * 200_000,
+        ]
     ):
         (tmp_path / f"1-{n}.json").write_text(text)
     (tmp_path / "1-link.json").symlink_to("/etc/passwd")

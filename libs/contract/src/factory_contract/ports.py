@@ -191,8 +191,8 @@ class Leases:
         for listener in listeners.on([port]):
             return listeners.owner(listener)
         try:
-            return f"the checkout {json.loads(self._path(port).read_text())['checkout']}"
-        except (OSError, ValueError, KeyError):
+            return f"the checkout {_told(self._path(port))['checkout']}"
+        except (OSError, KeyError):
             return "another process"
 
     def _path(self, port: int) -> Path:
@@ -215,7 +215,7 @@ def leases(shared: Path = SHARED) -> list[Lease]:
         if not path.stem.isdecimal():
             continue
         try:
-            lease = json.loads(path.read_bytes()[:4096])
+            lease = _told(path)
             if not str(lease["checkout"]).isprintable():
                 continue  # it would be told on somebody's terminal
             found.append(
@@ -249,6 +249,15 @@ def one_at_a_time(checkout: Checkout) -> Iterator[None]:
     with (checkout.state_dir / "leases.lock").open("w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """What a lease says. Any user can put a pipe or a link there."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return _read(fd)
+    finally:
+        os.close(fd)
 
 
 def _read(fd: int) -> dict[str, Any]:
