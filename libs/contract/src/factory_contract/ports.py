@@ -34,6 +34,7 @@ class Range(NamedTuple):
 
 DEFAULT = Range(LOW, HIGH)
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+LONGEST = 64 * 1024  # bytes of a file that another user may have written
 NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
@@ -252,7 +253,7 @@ def one_at_a_time(checkout: Checkout) -> Iterator[None]:
 
 
 def _told(path: Path) -> dict[str, Any]:
-    """What a lease says. Any user can put a pipe or a link there."""
+    """What a lease, or a checkout's leases.json, says. Another user can put a pipe or a link there."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         return _read(fd)
@@ -262,7 +263,7 @@ def _told(path: Path) -> dict[str, Any]:
 
 def _read(fd: int) -> dict[str, Any]:
     try:
-        found = json.loads(os.pread(fd, 4096, 0) or b"{}")
+        found = json.loads(os.pread(fd, LONGEST, 0) or b"{}")
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
@@ -273,7 +274,7 @@ def _holds(lease: dict[str, Any], port: int) -> bool:
     if not lease:
         return False
     try:
-        own = json.loads((Path(lease["checkout"]) / STATE / "leases.json").read_text())
+        own = _told(Path(lease["checkout"]) / STATE / "leases.json")
     except PermissionError:
         return True  # another user's, who is asked nothing
     except (OSError, ValueError, KeyError, TypeError):
