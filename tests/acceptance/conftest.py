@@ -19,6 +19,7 @@ def factory_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 async def line(factory_up: Up) -> AsyncIterator[Line]:
     async for one in line_of(factory_up):
         yield one
+        await one.cancel_all()
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,9 @@ from typing import Any
 import asyncpg
 import pytest
 import yaml
+from factory_chassis.settings import Settings, read
 from factory_ctl.embedded import free_port
+from factory_ctl.jobs import cancel, moving
 from factory_jobs import db
 from factory_jobs.job import Job
 from factory_jobs.records import Records
@@ -136,6 +138,7 @@ class Line:
         self.directory, self.telegram, self.env, self.pids = directory, telegram, env, pids
         self.pool, self.store, self.records = pool, Store(pool), Records(pool)
         self._people: list[RemotePerson] = []
+        self._projects: list[str] = []
 
     async def project(
         self, script: dict[str, Any] | None = None, *, change: Change | None = None, source: Path = NOTES
@@ -154,12 +157,20 @@ class Line:
         await ada.__aenter__()
         self._people.append(ada)
         project = Project(self, index, repo, self.directory / "scripts" / f"p{index}.yaml", ada)
+        self._projects.append(project.name)
         project.play(script or rounds(heading("Lines")))
         return project
 
     async def close(self) -> None:
         for person in self._people:
             await person.__aexit__()
+
+    async def cancel_all(self) -> None:
+        """Every job of its projects: apps that live on for their previews would take the cores of the next test."""
+        async with moving(read(Settings, self.env)) as ctl:
+            for name in self._projects:
+                for job in await self.store.jobs(name, live=True, limit=50):
+                    await cancel(ctl, job)
 
     @staticmethod
     async def until(look: Callable[[], Any], seconds: float, what: str | Callable[[], str]) -> Any:

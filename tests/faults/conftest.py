@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from factory_chassis.settings import Settings, read
-from factory_ctl.jobs import cancel, moving
 from outside import Outside, running
 from whole import Line, Up, line_of, running_factory, running_github
 
@@ -45,9 +43,7 @@ async def line(factory_up: Up, outside: Outside) -> AsyncIterator[Line]:
 
 
 async def emptied(line: Line) -> None:
-    async with moving(read(Settings, line.env)) as ctl:
-        for job in await line.store.jobs(live=True, limit=200):
-            await cancel(ctl, job)
+    await line.cancel_all()
 
     async def nothing_left() -> bool | None:
         live = await line.store.jobs(live=True, limit=200)
