@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
@@ -20,7 +21,6 @@ FACTORY = str(BIN / "factory")
 # one python3 for both sides, which is no shell script of a version manager, and keeps what it has compiled
 ENV = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")} | {"PATH": f"{BIN}:{os.environ['PATH']}"}
 NOTHING = "python3 -c pass"  # by the interpreter that runs `factory`
-BY_HAND_FROM = 48200  # the ports of the scripts; factory leases lower ones
 LIMIT = 300.0  # where examples/diffie-shaped was set up it is started 16 times
 
 # A server that lets its clients finish: a second from SIGTERM to its end.
@@ -61,6 +61,8 @@ async def _answers(app: Path) -> list[Comparison]:
 
 
 async def _start(app: Path, script: str) -> Comparison:
+    first = _free(12)
+
     async def start() -> float:
         took = await _timed(app, FACTORY, "start")
         await _told(app, "stop")
@@ -68,7 +70,7 @@ async def _start(app: Path, script: str) -> Comparison:
 
     async def by_hand() -> float:
         begun = time.perf_counter()
-        argv = ["sh", str(HERE / script), str(BY_HAND_FROM)]
+        argv = ["sh", str(HERE / script), str(first)]
         sh = await asyncio.create_subprocess_exec(*argv, cwd=app, env=ENV, stdin=PIPE, stdout=PIPE)
         try:
             assert sh.stdout is not None
@@ -108,6 +110,19 @@ async def _stop(app: Path) -> Comparison:
         return await by_turns("factory stop", stop, "SIGTERM to its slowest service, by hand", own, goal=1.2)
     finally:
         await _told(app, "clean")
+
+
+def _free(size: int) -> int:
+    """The begin of a row of free ports, beneath those that factory leases and those that the kernel gives to clients."""
+    for first in range(20000, 32000, size):
+        try:
+            for port in range(first, first + size):
+                with socket.create_server(("", port)):
+                    pass
+        except OSError:
+            continue
+        return first
+    raise AssertionError("no free ports on this machine")
 
 
 async def _told(app: Path, verb: str) -> dict[str, Any]:

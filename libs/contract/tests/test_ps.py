@@ -14,6 +14,7 @@ from factory_contract import ports, proc, registry
 
 WEB = "name: a\nservices:\n  web: {command: exec python3 serve.py $WEB_PORT}\n"
 NOBODY = 65534
+THEIRS = 1100 + os.getpid() % 800  # a port of theirs that nobody listens on, another in each run of these tests
 
 
 @pytest.fixture
@@ -170,13 +171,13 @@ def of_nobody(tmp_path: Path) -> Iterator[Path]:
     what = {
         "root": str(root),
         "worktree": "theirs-1",
-        "ports": {"X_PORT": 1025},
+        "ports": {"X_PORT": THEIRS},
         "supervisor": {"pid": 1, "since": "x"},
     }
-    lease = ports.SHARED / "1025.json"
+    lease = ports.SHARED / f"{THEIRS}.json"
     path = ports.SHARED / f"{NOBODY}-{os.getpid()}.json"
     path.write_text(json.dumps(what))
-    lease.write_text(json.dumps({"checkout": str(root), "name": "X_PORT", "port": 1025, "uid": NOBODY}))
+    lease.write_text(json.dumps({"checkout": str(root), "name": "X_PORT", "port": THEIRS, "uid": NOBODY}))
     for made in (path, lease):
         os.chown(made, NOBODY, NOBODY)
     yield path
@@ -188,12 +189,12 @@ def test_what_is_another_users(ps: Callable[..., Any], clean_stale: Callable[...
     """It is told, running or gone, with whose it is; nothing of it is touched."""
     told = ps()["theirs"]
     assert (told["mine"], told["user"], told["state"]) == (False, "nobody", "gone")
-    assert told["left"]["ports"] == [1025]
+    assert told["left"]["ports"] == [THEIRS]
     cleaned = clean_stale()
     assert cleaned["environments"] == []
     assert cleaned["others"] == [{"checkout": told["checkout"], "user": "nobody"}]
     assert of_nobody.exists()
-    assert (ports.SHARED / "1025.json").exists()
+    assert (ports.SHARED / f"{THEIRS}.json").exists()
     with of_nobody.open() as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         told = ps()["theirs"]

@@ -43,6 +43,30 @@ def table() -> dict[int, Seen]:
     return {p.pid: p for p in _from_ps(["-A"]) if not p.state.startswith("Z")}
 
 
+def children(pid: int) -> set[int] | None:
+    """The pids of its children, zombies too; None where the kernel does not tell. Quick: `table` looks at every process."""
+    found: set[int] = set()
+    try:
+        with os.scandir(f"/proc/{pid}/task") as threads:
+            for thread in threads:
+                with open(f"{thread.path}/children", "rb") as f:  # noqa: PTH123 - as below
+                    found.update(map(int, f.read().split()))
+    except OSError:
+        return None
+    return found
+
+
+def beneath(pid: int) -> set[int]:
+    """The pids beneath a process, as far as the kernel tells them. One that is just being started can be missing."""
+    found: set[int] = set()
+    ahead = [pid]
+    while ahead:
+        fresh = (children(ahead.pop()) or set()) - found
+        found |= fresh
+        ahead.extend(fresh)
+    return found
+
+
 def descendants(roots: Iterable[int], processes: dict[int, Seen]) -> set[int]:
     """The pids beneath `roots`, without them."""
     children: dict[int, list[int]] = {}

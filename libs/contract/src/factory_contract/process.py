@@ -158,6 +158,8 @@ class Children:
 
     def _members(self, child: Child) -> set[int]:
         """The child, its session and group, everything beneath, and what of it has gone into the background."""
+        if child.exit.done() and not self._strays():
+            return set()
         table = proc.table()
         # its number may not be used while its session lives; once reaped it can be, so its start counts
         own = {child.pid} if child.pid in table and table[child.pid].started == child.started else set[int]()
@@ -167,6 +169,13 @@ class Children:
         orphans = (p.pid for p in table.values() if p.ppid == os.getpid() and p.pid not in self._living)
         found |= {pid for pid in orphans if child.host and proc.environ(pid).get("FACTORY_HOST") == child.host}
         return found | proc.descendants(found, table)
+
+    def _strays(self) -> bool:
+        """Whether there may be any that we have not started: what a child leaves behind when it ends is given to us."""
+        seen, again = None, proc.children(os.getpid())
+        while seen != again:  # one that ends while they are counted can hide the next
+            seen, again = again, proc.children(os.getpid())
+        return seen is None or not seen <= self._living.keys()
 
     def _read(self, child: Child, pipe: IO[bytes], output: Callable[[bytes], None]) -> None:
         fd = pipe.fileno()

@@ -440,7 +440,7 @@ class Unit:
         return PortUnused(**self._where(), name=name, port=port)
 
     async def _refuse_strangers(self) -> list[Listener]:
-        near = [self.child.pid] if self.child is not None else []
+        near = [self.child.pid, *proc.beneath(self.child.pid)] if self.child is not None else []
         return listeners.refuse_strangers(self._home.environment.ports_of(self.name), near)
 
     # --- small --------------------------------------------------------------------------------------------------------
