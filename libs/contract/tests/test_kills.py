@@ -309,6 +309,23 @@ def test_a_stranger_on_the_port(make_repo: Callable[..., Any], until: Callable[.
     assert repo.processes() == []
 
 
+def test_a_client_on_the_port(make_repo: Callable[..., Any], until: Callable[..., Any]) -> None:
+    """The kernel gives ports to clients, too: such a one is named, and the next start leases another port."""
+    repo = make_repo(
+        "name: a\nservices:\n  web: {command: 'while [ ! -e taken ]; do sleep 0.02; done; exec python3 serve.py $WEB_PORT', restart: no}\n"
+    )
+    starting = repo.popen("start", "--json")
+    port = until(lambda: repo.processes() and repo.ports().get("WEB_PORT"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname(), source_address=("127.0.0.1", port)):
+            repo.write("taken", "")
+            out, _ = starting.communicate(timeout=30)
+            error = json.loads(out)["error"]
+            assert (starting.returncode, error["code"], error["service"]) == (4, "port_lost", "web")
+            assert f"pid {os.getpid()}" in error["message"]
+            assert repo.json("start")["ports"]["WEB_PORT"] != port
+
+
 def test_a_fixed_port_that_is_taken(make_repo: Callable[..., Any]) -> None:
     """Said before anything is started, with the owner's name."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -517,6 +517,13 @@ class ForeignListener(ContractError):
     hint = "End that process, or `factory clean` and `factory start` to get another port."
 
 
+class PortLost(ContractError):
+    """{service} could not have its port {port} ({name}): since it was leased {owner} has taken it"""
+
+    code, exit_code = "port_lost", 4
+    hint = "`factory start` again leases another one."
+
+
 class PortUnused(ContractError):
     """{service} looks healthy, but none of its processes listens on {name} ({port})"""
 

@@ -38,6 +38,20 @@ def on(ports: Iterable[int]) -> list[Listener]:
     return found
 
 
+def user(port: int) -> str:
+    """Who has a port without listening on it, for messages: a client whose connection has got it from the kernel, for one."""
+    wanted = f":{port:04X}"
+    for table in TABLES if proc.LINUX else ():
+        try:
+            lines = table.read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for fields in map(str.split, lines):
+            if fields[1].endswith(wanted) and fields[9] != "0":
+                return owner(Listener(port, fields[9], int(fields[7])))
+    return "another process"
+
+
 def held_by(pids: Iterable[int]) -> set[str]:
     """The inodes of all sockets that these processes have open."""
     inodes = set()

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from factory_contract import health, listeners, logs, proc
+from factory_contract import health, listeners, logs, ports, proc
 from factory_contract.environment import Environment
 from factory_contract.errors import (
     BadAddress,
     ContractError,
     NotReady,
+    PortLost,
     PortUnused,
     ServiceExited,
     ServiceFell,
@@ -212,6 +213,7 @@ class Unit:
             raise ServiceFell(**self._where(), times=in_a_row, exit_code_of_command=self.exit_code)
         if not failed:
             raise ServiceLeft(**self._where(), hint=self.left_hint)
+        self._refuse_clients()
         raise ServiceExited(**self._where(), exit_code_of_command=self.exit_code)
 
     async def _start(self) -> Child:
@@ -442,6 +444,12 @@ class Unit:
     async def _refuse_strangers(self) -> list[Listener]:
         near = [self.child.pid, *proc.beneath(self.child.pid)] if self.child is not None else []
         return listeners.refuse_strangers(self._home.environment.ports_of(self.name), near)
+
+    def _refuse_clients(self) -> None:
+        """A client's connection can have got the port from the kernel since it was leased. Raises PortLost."""
+        for name, port in self._home.environment.ports_of(self.name).items():
+            if not ports.is_free(port):
+                raise PortLost(**self._where(), name=name, port=port, owner=listeners.user(port))
 
     # --- small --------------------------------------------------------------------------------------------------------
 

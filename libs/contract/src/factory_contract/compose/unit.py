@@ -124,6 +124,9 @@ class ContainerUnit(Unit):
                 raise ForeignListener(name=name, port=port, owner=listeners.owner(listener))
         raise ContainerFailed(**self._where(), why=why)
 
+    def _refuse_clients(self) -> None:
+        """The engine has its ports, and says so itself."""
+
     async def _inspect(self) -> Mapping[str, Any]:
         assert self._container is not None
         return await self.project.engine.inspect(self._container.id)
