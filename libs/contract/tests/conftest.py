@@ -27,6 +27,11 @@ while True:
     c.recv(4096); c.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok"); c.close()
 """
 
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # what a shell starts in the background inherits that, and so would `factory`
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def assert_documented(told: dict[str, Any]) -> None:
     """What a command prints with `--json` is what docs/schemas/ says, with not a field more."""
