@@ -141,7 +141,7 @@ async def test_a_recording_that_cannot_be_made_says_why(
     (tmp_path / "recording.json").write_text("{}")
     monkeypatch.setenv("FACTORY_CHROMIUM", "/nowhere/chromium")
     with pytest.raises(
-        RecordingFailed, match="ended with 1 .*no_chromium: FACTORY_CHROMIUM names no program: /nowhere/chromium"
+        RecordingFailed, match=r"ended with 1 .*no_chromium: FACTORY_CHROMIUM names no program: /nowhere/chromium"
     ):
         await child.record(made(serve, tmp_path))
     assert not (tmp_path / "recording.json").exists() and list(temporary.iterdir()) == []
