@@ -314,7 +314,8 @@ def test_a_client_on_the_port(make_repo: Callable[..., Any], until: Callable[...
     repo = make_repo(
         "name: a\nservices:\n  web: {command: 'while [ ! -e taken ]; do sleep 0.02; done; exec python3 serve.py $WEB_PORT', restart: no}\n"
     )
-    starting = repo.popen("start", "--json")
+    own = ("--port-range", "45600-45699")  # where no connection of an earlier test lingers
+    starting = repo.popen("start", "--json", *own)
     port = until(lambda: repo.processes() and repo.ports().get("WEB_PORT"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         with socket.create_connection(server.getsockname(), source_address=("127.0.0.1", port)):
@@ -323,7 +324,7 @@ def test_a_client_on_the_port(make_repo: Callable[..., Any], until: Callable[...
             error = json.loads(out)["error"]
             assert (starting.returncode, error["code"], error["service"]) == (4, "port_lost", "web")
             assert f"pid {os.getpid()}" in error["message"]
-            assert repo.json("start")["ports"]["WEB_PORT"] != port
+            assert repo.json("start", *own)["ports"]["WEB_PORT"] != port
 
 
 def test_a_fixed_port_that_is_taken(make_repo: Callable[..., Any]) -> None:

@@ -116,7 +116,6 @@ def test_a_checkout_that_was_wiped(
     assert [pid for pid in pids if proc.look(pid)] == []
     assert not record(repo)
     assert "gone" not in ps()
-    assert not any((ports.SHARED / f"{port}.json").exists() for port in told["left"]["ports"])
 
 
 def test_a_checkout_that_has_moved_lives_on(
