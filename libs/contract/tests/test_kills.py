@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory_contract import proc, state
+from factory_contract import lock, proc, state
 
 WEB = "name: a\nservices:\n  web: {command: exec python3 serve.py $WEB_PORT}\n"
 # double fork, session of its own, working directory /: as daemons do
@@ -201,6 +201,21 @@ def test_a_supervisor_that_is_killed_before_it_listens(
     assert (starting.returncode, json.loads(out)["error"]["code"]) == (3, "supervisor_gone")
     assert repo.processes() == []
     assert repo.json("status", code=3)["state"] == "stopped"
+
+
+def test_ctrl_c_at_any_moment(make_repo: Callable[..., Any]) -> None:
+    """From the first milliseconds on: either it was never begun, or it is ended."""
+    repo = make_repo("name: a\nservices:\n  x: {command: exec sleep 60, healthcheck: 'false'}\n")
+    for moment in range(8):
+        starting = repo.popen(
+            "start", "--json", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+        )
+        time.sleep(0.02 + 0.025 * moment)
+        starting.send_signal(signal.SIGINT)
+        starting.communicate(timeout=30)
+        assert starting.returncode in (130, 1, -signal.SIGINT)
+        assert repo.processes() == []
+        assert not lock.is_held(repo.here)
 
 
 def test_it_survives_its_terminal(make_repo: Callable[..., Any]) -> None:

@@ -17,6 +17,7 @@ from factory_contract.checkout import Checkout
 from factory_contract.errors import ContractError, MachineRefused, tell
 
 WORD = 3  # the descriptor in the child on which it says what went wrong
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MANY = 65536  # more descriptors than a process has
 
 
@@ -53,31 +54,34 @@ class Background:
 
 
 def launch(checkout: Checkout, log: Path, supervise: Callable[[], None]) -> Background:
-    """Calls `supervise` in the background; what it and its interpreter say goes to `log`."""
+    """Calls `supervise` in the background; what it and its interpreter say goes to `log`.
+
+    SIGINT, SIGTERM and SIGHUP wait from here on until `hear`: the child has to have left the terminal and its parent's handlers
+    first, and the caller has to be able to end it.
+    """
     word, say = os.pipe()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    signal.pthread_sigmask(
-        signal.SIG_BLOCK, signals
-    )  # until the child has left the terminal and the handlers of its parent
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     pid = os.fork()
     if pid == 0:
-        _become(checkout, log, say, signals, supervise)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        _become(checkout, log, say, supervise)
     os.close(say)
     return Background(pid, word)
 
 
-def _become(
-    checkout: Checkout, log: Path, say: int, signals: set[signal.Signals], supervise: Callable[[], None]
-) -> NoReturn:
+def hear() -> None:
+    """Signals are heard again, also those that came since `launch`."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def _become(checkout: Checkout, log: Path, say: int, supervise: Callable[[], None]) -> NoReturn:
     code = 1
     try:
         _leave(checkout, log, say)
-        for sig in signals:
+        for sig in SIGNALS:
             signal.signal(sig, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        hear()
         supervise()
         code = 0
     except (ContractError, OSError) as e:

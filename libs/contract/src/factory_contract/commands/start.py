@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from factory_contract import control, live, lock, ports, state
-from factory_contract.background import Background, launch
+from factory_contract.background import Background, hear, launch
 from factory_contract.checkout import Checkout
 from factory_contract.commands.status import show
 from factory_contract.errors import (
@@ -59,6 +59,7 @@ def _start(checkout: Checkout, args: Any, progress: Progress) -> dict[str, Any]:
     checkout.make_state_dir()
     supervisor = _launch(checkout, args)
     try:
+        hear()
         return _wait_ready(checkout, _coming(checkout, supervisor), progress, supervisor)
     except (ContractError, KeyboardInterrupt) as e:
         for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
