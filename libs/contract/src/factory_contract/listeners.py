@@ -8,7 +8,8 @@ from typing import NamedTuple
 from factory_contract import proc
 from factory_contract.errors import ForeignListener
 
-LISTEN = " 0A "
+LISTEN = "0A"
+LINE = 150  # bytes; what the kernel is asked for at a time
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
@@ -26,15 +27,16 @@ def on(ports: Iterable[int]) -> list[Listener]:
     found = []
     for table in TABLES if proc.LINUX and wanted else ():
         try:
-            lines = table.read_text().splitlines()
+            with table.open("rb", buffering=LINE) as f:
+                f.readline()  # the names of the columns
+                for line in f:
+                    fields = line.decode().split()
+                    if fields[3] != LISTEN:
+                        break  # listeners are listed first (proc_net_tcp.rst); looking for all connections takes milliseconds
+                    if port := wanted.get(fields[1][-5:]):
+                        found.append(Listener(port, fields[9], int(fields[7])))
         except OSError:  # no IPv6 in this kernel
             continue
-        for line in lines:
-            if LISTEN not in line:  # most are connections that have ended
-                continue
-            fields = line.split()
-            if fields[3] == LISTEN.strip() and (port := wanted.get(fields[1][-5:])):
-                found.append(Listener(port, fields[9], int(fields[7])))
     return found
 
 
