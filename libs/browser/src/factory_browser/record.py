@@ -96,13 +96,23 @@ async def run(plan: Plan) -> Recording:
 
     Raises PlanInvalid, NoChromium, ChromiumFailed, FilmFailed.
     """
+    async with browser_for(plan, "recorded") as browser:
+        return await _play(plan, browser)
+
+
+@asynccontextmanager
+async def browser_for(plan: Plan, did: str) -> AsyncIterator[Browser]:
+    """A browser for a plan that is checked and has its directory; `did`: what it was at, for the error if it ends.
+
+    Raises PlanInvalid, NoChromium, ChromiumFailed.
+    """
     plan.check()
     plan.out.mkdir(parents=True, exist_ok=True)
     async with browsers.opened(plan.proxy) as browser:
         try:
-            return await _play(plan, browser)
+            yield browser
         except Error as e:
-            raise ChromiumFailed(browser.version, f"ended while it recorded: {e.message}") from e
+            raise ChromiumFailed(browser.version, f"ended while it {did}: {e.message}") from e
 
 
 async def _play(plan: Plan, browser: Browser) -> Recording:

@@ -10,7 +10,6 @@ from playwright.async_api import Browser, BrowserContext, Error, Page, StorageSt
 from factory_browser import browser as browsers
 from factory_browser import record, traces
 from factory_browser.camera import Camera
-from factory_browser.errors import ChromiumFailed
 from factory_browser.errors_seen import KnownErrors, Seen, SeenErrors
 from factory_browser.film import Chapter, Video
 from factory_browser.plan import Plan
@@ -112,18 +111,13 @@ async def smoke(plan: Plan) -> Smoke:
 
     Raises PlanInvalid, NoChromium, ChromiumFailed, FilmFailed.
     """
-    plan.check()
-    plan.out.mkdir(parents=True, exist_ok=True)
-    async with browsers.opened(plan.proxy) as browser:
-        try:
-            state, login = await record.log_in(plan, browser)
-            round_ = _Round(plan, browser, state or StorageState(cookies=[], origins=[]))
-            if not plan.film:
-                return await round_.looked(login, None)
-            async with Camera.opened(browser, plan.out / "video.mp4", plan.size) as camera:
-                return await round_.looked(login, camera)
-        except Error as e:
-            raise ChromiumFailed(browser.version, f"ended while it looked at the app: {e.message}") from e
+    async with record.browser_for(plan, "looked at the app") as browser:
+        state, login = await record.log_in(plan, browser)
+        round_ = _Round(plan, browser, state or StorageState(cookies=[], origins=[]))
+        if not plan.film:
+            return await round_.looked(login, None)
+        async with Camera.opened(browser, plan.out / "video.mp4", plan.size) as camera:
+            return await round_.looked(login, camera)
 
 
 class _Round:
