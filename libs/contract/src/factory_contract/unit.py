@@ -28,9 +28,8 @@ from factory_contract.process import Child, Children
 if TYPE_CHECKING:
     from factory_contract.model import Service
 
-FIRST_LOOK = (
-    0.01  # seconds to the first look at a service that gets ready, then slowly longer: about a tenth of its time so far
-)
+# seconds to the first look at a service that gets ready, then slowly longer: about a tenth of its time so far
+FIRST_LOOK = 0.01
 FIRST_COMMAND = 0.05  # the same by a command, which takes the machine from a service that only begins
 LONGEST_LOOK = 0.5
 SLOWER = 1.1

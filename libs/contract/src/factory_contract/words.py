@@ -1,4 +1,4 @@
-"""Small words for messages: the nearest valid name, durations."""
+"""Small words for messages: the nearest valid name, numbers of things, durations."""
 
 import re
 from collections.abc import Iterable
@@ -33,6 +33,11 @@ def short(value: object, limit: int = 60) -> str:
     """The begin of a value, for a message."""
     text = str(value)
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def counted(number: int, what: str, plural: str = "s") -> str:
+    """`1 port`, `2 ports`."""
+    return f"{number} {what}{'' if number == 1 else plural}"
 
 
 def seconds(text: str | float) -> float:

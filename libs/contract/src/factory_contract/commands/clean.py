@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory_contract import check, control, errors, foreground, leasing, live, ports, registry, steps
+from factory_contract import check, control, errors, foreground, leasing, live, ports, registry, steps, words
 from factory_contract.checkout import Checkout
 from factory_contract.commands.stop import stop
 from factory_contract.errors import CleanFailed, ContractError
@@ -37,7 +37,7 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
     if failure is not None:
         return out.failed(failure, **fields)
     out.result(**fields)
-    out.line(f"clean: {len(released)} port{'' if len(released) == 1 else 's'} given back")
+    out.line(f"clean: {words.counted(len(released), 'port')} given back")
     return 0
 
 

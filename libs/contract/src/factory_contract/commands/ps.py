@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from factory_contract import errors, machine
+from factory_contract import errors, machine, words
 from factory_contract.errors import CheckoutGone
 from factory_contract.machine import Environment, Left
 from factory_contract.output import Output
@@ -13,7 +13,9 @@ from factory_contract.output import Output
 def run(args: argparse.Namespace, out: Output) -> int:
     found = machine.environments(Path(args.under).resolve() if args.under else None)
     out.result(environments=[_as_dict(environment) for environment in found])
-    out.line(f"{counted(len(found), 'environment')} on this machine{f' beneath {args.under}' if args.under else ''}")
+    out.line(
+        f"{words.counted(len(found), 'environment')} on this machine{f' beneath {args.under}' if args.under else ''}"
+    )
     width = max((len(environment.worktree) for environment in found), default=0)
     for environment in found:
         _show(environment, width, out)
@@ -52,9 +54,9 @@ def _show(environment: Environment, width: int, out: Output) -> None:
     numbers = " ".join(str(port) for port in sorted(environment.ports.values()))
     facts = [
         f"since {environment.supervisor['since']}" if environment.supervisor else "",
-        counted(len(environment.services), "service") if environment.services else "",
-        counted(len(environment.processes), "process", "es") if environment.processes else "",
-        counted(len(environment.containers), "container") if environment.containers else "",
+        words.counted(len(environment.services), "service") if environment.services else "",
+        words.counted(len(environment.processes), "process", "es") if environment.processes else "",
+        words.counted(len(environment.containers), "container") if environment.containers else "",
         f"port{'' if len(environment.ports) == 1 else 's'} {numbers}" if numbers else "",
     ]
     indent = " " * (width + 4)
@@ -70,7 +72,3 @@ def in_words(left: Left) -> str:
     """`process 12 13, port 46200, container a-db-1`."""
     kinds = {"process": left.processes, "port": left.ports, "container": left.containers, "project": left.projects}
     return ", ".join(f"{kind} {' '.join(map(str, what))}" for kind, what in kinds.items() if what)
-
-
-def counted(number: int, what: str, plural: str = "s") -> str:
-    return f"{number} {what}{'' if number == 1 else plural}"

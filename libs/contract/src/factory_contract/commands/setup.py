@@ -3,7 +3,7 @@
 import argparse
 import shutil
 
-from factory_contract import answers, copies, foreground, leasing, steps
+from factory_contract import answers, copies, foreground, leasing, steps, words
 from factory_contract.checkout import Checkout
 from factory_contract.environment import Environment
 from factory_contract.errors import SetupFailed
@@ -58,7 +58,7 @@ async def _run(checkout: Checkout, out: Output) -> int:
         return out.failed(error, **fields)
     out.result(**fields)
     seconds = sum(step.seconds for step in done)
-    out.line(f"setup is done: {len(done)} command{'' if len(done) == 1 else 's'} in {seconds:.1f} s")
+    out.line(f"setup is done: {words.counted(len(done), 'command')} in {seconds:.1f} s")
     return 0
 
 

@@ -41,10 +41,10 @@ def run(checkout: Checkout, args: argparse.Namespace, out: Output) -> int:
     shutil.rmtree(plan.out, ignore_errors=True)
     if plan.scenarios:
         out.progress(
-            f"playing {_counted(len(plan.scenarios), 'scenario')}: {', '.join(s.name for s in plan.scenarios)}"
+            f"playing {words.counted(len(plan.scenarios), 'scenario')}: {', '.join(s.name for s in plan.scenarios)}"
         )
         return _answer(foreground.run(_browse(plan)), plan.out, out)
-    out.progress(f"no scenarios: looking at {_counted(len(plan.urls), 'URL')}")
+    out.progress(f"no scenarios: looking at {words.counted(len(plan.urls), 'URL')}")
     return _smoke_answer(foreground.run(_look(plan)), plan.out, out)
 
 
@@ -154,7 +154,7 @@ def _answer(recording: "Recording", directory: Path, out: Output) -> int:
     bad = [r.name for r in recording.results if not r.ok]
     what = f"failed: {', '.join(bad)}" if bad else ""
     if errors_seen and not bad:
-        what = f"{_counted(len(errors_seen), 'error')} in the browser that no scenario allows"
+        what = f"{words.counted(len(errors_seen), 'error')} in the browser that no scenario allows"
     return _end(what, "scenarios", told, directory, out)
 
 
@@ -171,7 +171,3 @@ def _end(what: str, mode: str, told: dict[str, Any], directory: Path, out: Outpu
         return 0
     hint = f"Look at the pictures in {directory}; `factory logs --since 5m` is what the services said meanwhile."
     return out.failed(ValidationFailed(what=what, hint=hint), **fields)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

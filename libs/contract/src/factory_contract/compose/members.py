@@ -158,7 +158,7 @@ def _problems(found: Joined, name: str, path: str, ports: list[Port]) -> Iterato
     seen = len(file.together(declared.ports))
     names = [port.name for port in ports]
     if service is not None and service.ports and declared.whole and len(service.ports) != seen:
-        what = f"{name}: {path} publishes {seen} port{'' if seen == 1 else 's'}, {len(service.ports)} named here"
+        what = f"{name}: {path} publishes {words.counted(seen, 'port')}, {len(service.ports)} named here"
         hint = "Name them all, in their order there; `ports: []` publishes none."
         yield Problem("compose_ports", what, path=(*place, "ports"), hint=hint)
     elif len(set(names)) < len(names) or not all(PORT_NAME.fullmatch(port) for port in names):
