@@ -27,6 +27,18 @@ while True:
     c.recv(4096); c.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok"); c.close()
 """
 
+# double fork, session of its own, working directory /: as daemons do
+DAEMON = """
+import os, sys, time
+pid = os.path.abspath(sys.argv[1])
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+os.chdir("/")
+open(pid + ".part", "w").write(str(os.getpid())); os.rename(pid + ".part", pid)
+time.sleep(60)
+"""
+
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # what a shell starts in the background inherits that, and so would `factory`
@@ -63,6 +75,10 @@ class Repo:
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("FACTORY_")}
         root.mkdir(parents=True, exist_ok=True)
         self.write("serve.py", SERVE)
+
+    def write_daemon(self) -> None:
+        """`python3 daemon.py FILE` leaves a daemon, which writes its pid there."""
+        self.write("daemon.py", DAEMON)
 
     def write(self, name: str, text: str, mode: int = 0o644) -> Path:
         path = self.root / name

@@ -73,6 +73,10 @@ class Docker:
     def have(self, kind: str) -> list[dict[str, Any]]:
         return [json.loads(p.read_text()) for p in (self.home / kind).glob("*.json")]
 
+    def with_pid(self) -> list[dict[str, Any]]:
+        """The containers whose process is known: a moment after they are seen to run."""
+        return [container for container in self.have("containers") if container["State"]["Pid"]]
+
     def names(self) -> list[str]:
         return sorted(
             f"{kind} {t['Name']}" for kind in ("containers", "networks", "volumes", "images") for t in self.have(kind)
@@ -254,10 +258,10 @@ def test_an_attached_command_that_is_killed(
     """Its container is not left to itself: it is ended, and both begin again."""
     repo = shop(ONE.replace("x:", "cache:"))
     repo.json("start")
-    (before,) = docker.have("containers")
+    (before,) = until(docker.with_pid)
     kill(repo.service("cache")["pid"])
     until(lambda: repo.service("cache")["restarts"] == 1 and repo.service("cache")["state"] == "ready")
-    (after,) = docker.have("containers")
+    (after,) = until(docker.with_pid)
     assert (after["Id"], after["State"]["Pid"] != before["State"]["Pid"]) == (before["Id"], True)
     assert proc.look(before["State"]["Pid"]) is None
 

@@ -20,17 +20,6 @@ import pytest
 from factory_contract import lock, proc, state
 
 WEB = "name: a\nservices:\n  web: {command: exec python3 serve.py $WEB_PORT}\n"
-# double fork, session of its own, working directory /: as daemons do
-DAEMON = """
-import os, sys, time
-pid = os.path.abspath(sys.argv[1])
-if os.fork(): os._exit(0)
-os.setsid()
-if os.fork(): os._exit(0)
-os.chdir("/")
-open(pid + ".part", "w").write(str(os.getpid())); os.rename(pid + ".part", pid)
-time.sleep(60)
-"""
 
 
 def daemon_pid(repo: Any) -> int:
@@ -90,7 +79,7 @@ def test_an_app_that_goes_into_the_background(make_repo: Callable[..., Any]) -> 
     """It is named, and the daemon is found by what it was started with and ended."""
     command = "python3 daemon.py pid; while [ ! -e pid ]; do sleep 0.02; done"
     repo = make_repo(f"name: a\nservices:\n  x: {{command: '{command}', healthcheck: 'false'}}\n")
-    repo.write("daemon.py", DAEMON)
+    repo.write_daemon()
     error = repo.json("start", code=1)["error"]
     assert error["code"] == "service_left"
     assert "foreground" in error["message"]
@@ -105,7 +94,7 @@ name: a
 services:
   x: {command: "python3 daemon.py pid; trap '' TERM; while :; do sleep 0.1; done", stop: {timeout: 1.2}}
 """)
-    repo.write("daemon.py", DAEMON)
+    repo.write_daemon()
     repo.json("start")
     until(lambda: (repo.root / "pid").exists())
     pid = daemon_pid(repo)
@@ -172,7 +161,7 @@ services:
 def test_a_killed_supervisor(make_repo: Callable[..., Any], kill: Callable[..., Any]) -> None:
     """status names it and what it has left; clean ends that, daemons too; nothing else is touched."""
     repo = make_repo(WEB + "  x: {command: python3 daemon.py pid; exec sleep 60, healthcheck: test -e pid}\n")
-    repo.write("daemon.py", DAEMON)
+    repo.write_daemon()
     started = repo.json("start")
     kill(started["supervisor"]["pid"])
     status = repo.json("status", code=3)

@@ -99,7 +99,7 @@ def test_a_checkout_that_was_wiped(
     repo = make_repo(
         WEB + "  x: {command: python3 daemon.py pid; exec sleep 60, healthcheck: test -e pid}\n", name="gone"
     )
-    repo.write("daemon.py", DAEMON)
+    repo.write_daemon()
     started = repo.json("start")
     daemon = int((repo.root / "pid").read_text())
     kill(started["supervisor"]["pid"])
@@ -248,16 +248,3 @@ def test_records_of_others_may_be_anything(tmp_path: Path, monkeypatch: pytest.M
     os.close(fd)
     registry.remove(tmp_path / "a")
     assert registry.records() == []
-
-
-# double fork, session of its own, working directory /: as daemons do
-DAEMON = """
-import os, sys, time
-pid = os.path.abspath(sys.argv[1])
-if os.fork(): os._exit(0)
-os.setsid()
-if os.fork(): os._exit(0)
-os.chdir("/")
-open(pid + ".part", "w").write(str(os.getpid())); os.rename(pid + ".part", pid)
-time.sleep(60)
-"""
